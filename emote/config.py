@@ -1,0 +1,351 @@
+"""The whole configuration in one sight: every key with its type, its range and what it means.
+
+Values live in `conf/`, once each; this file holds none. It knows OmegaConf and imports no torch, so that
+`--help` and every complaint about a mistake are instant. `problems(config)` is the one place with the rules.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from string import Formatter
+from typing import Any, Dict, List, Optional, get_type_hints  # noqa: UP035 - omegaconf reads these
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+
+class ConfigError(Exception):
+    """A mistake of the user's: what is wrong and what to do, in a few lines. Only entry points exit on it."""
+
+
+class Source(Enum):
+    openmoji = "openmoji"
+    twemoji = "twemoji"
+    folder = "folder"
+    hub = "hub"
+
+
+class Fit(Enum):
+    pad = "pad"
+    crop = "crop"
+
+
+class OnBadItem(Enum):
+    skip = "skip"
+    fail = "fail"
+
+
+class Init(Enum):
+    gaussian = "gaussian"
+    kaiming = "kaiming"
+
+
+class AdapterDtype(Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Precision(Enum):
+    auto = "auto"
+    float32 = "float32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+class Accelerator(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Schedule(Enum):
+    constant = "constant"
+    cosine = "cosine"
+
+
+# What `lora.targets` may name. A module of the UNet is a target when its name is, or ends with `.` and, one of these.
+TARGET_PRESETS: dict[str, tuple[str, ...]] = {
+    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
+    "attention_ff": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
+    "all": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out",
+            "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv"),
+}  # fmt: skip
+
+
+def key(meaning: str, *, at_least: float | None = None, above: float | None = None, at_most: float | None = None,
+        below: float | None = None, default: Any = MISSING) -> Any:  # fmt: skip
+    """A configuration key: what it means, and the range of its value (or of each value of a list)."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    metadata = {"meaning": meaning, "limits": {name: v for name, v in limits.items() if v is not None}}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class ModelConfig:
+    path: str = key("base model: a diffusers directory or a Hub name")
+    revision: Optional[str] = key("Hub revision (commit, tag or branch)")
+    variant: Optional[str] = key("weight files to prefer, such as fp16")
+    resolution: int = key("side in pixels that data.resolution follows", at_least=8)
+    resolution_multiple: int = key("pixels for one latent: what data.resolution must be divisible by", at_least=1)
+
+
+@dataclass
+class LoraConfig:
+    rank: int = key("rank of the adapter", at_least=1, at_most=1024)
+    alpha: float = key("the adapter's output is scaled by alpha / rank", above=0)
+    dropout: float = key("dropout on the adapter's input", at_least=0, below=1)
+    targets: Any = key("attention, attention_ff, all, or a list of module names")
+    init: Init = key("distribution of A at the start (B is zero)")
+    dtype: AdapterDtype = key("the adapter's own dtype; bfloat16 stops small updates (kept for the reported run)")
+    seed: int = key("seed of A, and of the adapter's dropout", at_least=0)
+
+
+@dataclass
+class DataConfig:
+    source: Source = key("where pictures come from")
+    path: Optional[str] = key("folder: the directory; hub: the dataset's name or a local dataset directory")
+    revision: Optional[str] = key("hub: revision of the dataset")
+    split: str = key("hub: which split")
+    image_column: str = key("hub: the column with the picture")
+    text_column: str = key("hub and folder metadata: the column with the caption")
+    caption: str = key("template of the training prompt: {text}, and for art sets {style}")
+    resolution: int = key("side of the training square in pixels", at_least=8, at_most=4096)
+    background: str = key("colour under transparency and padding: a CSS name or #rrggbb")
+    fit: Fit = key("what happens to pictures that are not square")
+    margin: Optional[float] = key("crop to the figure, then leave this share free around it; null: as drawn",
+                                  at_least=0, below=0.5)  # fmt: skip
+    flip: bool = key("train on mirror images too, at random")
+    held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
+    max_items: Optional[int] = key("use only so many pictures, chosen by their content; null: all", at_least=1)
+    on_bad_item: OnBadItem = key("what a broken picture or an empty caption does")
+
+
+@dataclass
+class TrainerConfig:
+    max_steps: int = key("optimizer steps in all", at_least=1)
+    batch_size: int = key("pictures for one optimizer step, over all devices and micro-batches", at_least=1)
+    learning_rate: float = key("peak learning rate of AdamW", above=0, at_most=1)
+    schedule: Schedule = key("of the learning rate")
+    schedule_steps: int = key("horizon of the cosine; independent of max_steps, so that a run can go on", at_least=1)
+    warmup_steps: int = key("steps of linear warm-up", at_least=0)
+    betas: List[float] = key("of AdamW", at_least=0, below=1)
+    epsilon: float = key("of AdamW", above=0)
+    weight_decay: float = key("of AdamW", at_least=0)
+    max_grad_norm: Optional[float] = key("clip the gradient's norm to this; null: no clipping", above=0)
+    snr_gamma: Optional[float] = key("min-SNR weighting of the loss (5 is usual); null: none", above=0)
+    caption_dropout: float = key("share of captions replaced by the empty one", at_least=0, at_most=1)
+    precision: Precision = key("of frozen weights and arithmetic; auto chooses by the device and says why")
+    accelerator: Accelerator = key("which kind of device")
+    devices: int = key("how many devices", at_least=1)
+    max_micro_batch: int = key("ceiling of the pictures in one pass; the rest is accumulated", at_least=1)
+    num_workers: int = key("threads that decode pictures for the cache", at_least=1)
+    gradient_checkpointing: bool = key("recompute activations: less memory, about 35 % more time")
+    compile: bool = key("torch.compile of the UNet")
+
+
+@dataclass
+class SamplesConfig:
+    prompts: List[str] = key("what is drawn, as the captions were written; [] for no samples")
+    seed: int = key("seed of the first sample; the next ones count up", at_least=0)
+    every_steps: Optional[int] = key("draw each so many steps; null: at the end alone", at_least=1)
+    inference_steps: int = key("denoising steps", at_least=1, at_most=1000)
+    guidance_scale: float = key("classifier-free guidance; 1 for none", at_least=0)
+
+
+@dataclass
+class ValidationConfig:
+    every_steps: int = key("validate each so many steps, and at the end", at_least=1)
+    timesteps: int = key("noise levels at which each held-out picture is scored", at_least=1, at_most=1000)
+    max_items: Optional[int] = key("score at most so many held-out pictures; null: all", at_least=1)
+
+
+@dataclass
+class CheckpointConfig:
+    every_steps: int = key("save the state each so many steps", at_least=1)
+
+
+@dataclass
+class CallbacksConfig:
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    extra: Dict[str, Any] = key("Lightning callbacks of your own, each with a _target_", default={})
+
+
+@dataclass
+class LoggerConfig:
+    wandb: bool = key("log to Weights & Biases: online with a key, else offline; metrics.csv is always written")
+    project: str = key("W&B project")
+    entity: Optional[str] = key("W&B team or user")
+
+
+@dataclass
+class RunConfig:
+    dir: str = key("where runs are kept")
+    cache_dir: str = key("where encoded pictures and captions are kept")
+    fresh: bool = key("start again although the run exists (the old one is moved aside)")
+    mixed: bool = key("go on although device, precision or micro-batch differ from those of the first steps")
+
+
+@dataclass
+class Config:
+    name: str = key("what the run is called: runs/<name>-<identity>")
+    seed: int = key("of noise, timesteps, order, dropout and the adapter", at_least=0)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger", "experiment", "twin")
+
+# Keys that say how a run is done; all others are what is done, and make its identity (but for how far it goes).
+HOW = frozenset({
+    "name", "model.path", "model.revision", "model.variant", "model.resolution", "model.resolution_multiple",
+    "data.path", "data.revision", "data.split", "data.image_column", "data.text_column", "data.on_bad_item",
+    "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
+    "trainer.max_micro_batch", "trainer.num_workers", "trainer.gradient_checkpointing", "trainer.compile",
+    "callbacks", "logger", "run",
+})  # fmt: skip
+
+
+def schema_keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, dataclass field, type) of every leaf key, in order."""
+    hints = get_type_hints(schema)
+    for entry in fields(schema):
+        name, kind = f"{prefix}{entry.name}", hints[entry.name]
+        if is_dataclass(kind):
+            yield from schema_keys(kind, f"{name}.")  # type: ignore[arg-type]
+        else:
+            yield name, entry, kind
+
+
+def to_dataclass(composed: DictConfig) -> Config:
+    """The composed configuration as plain dataclasses: no OmegaConf object goes further than this."""
+    merged = OmegaConf.merge(OmegaConf.structured(Config), composed)
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, Config)
+    return config
+
+
+def get(config: Config, name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def as_text(value: Any) -> str:
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def problems(config: Config) -> list[str]:
+    """Everything that is wrong with the values, each as `key rule, got value; what to do`."""
+    found = [line for name, entry, _ in schema_keys() for line in _range_problems(name, entry, get(config, name))]
+    if found:
+        return found  # the rules below may rely on the ranges
+    return [*_data_problems(config), *_lora_problems(config), *_trainer_problems(config)]
+
+
+def _range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
+    tests = {
+        "at_least": (lambda v, limit: v >= limit, "at least"),
+        "above": (lambda v, limit: v > limit, "above"),
+        "at_most": (lambda v, limit: v <= limit, "at most"),
+        "below": (lambda v, limit: v < limit, "below"),
+    }
+    for number in value if isinstance(value, list) else [value]:
+        if not isinstance(number, (int, float)) or isinstance(number, bool):
+            continue
+        if number != number:
+            yield f"{name} must be a number, got nan"
+        for rule, limit in entry.metadata.get("limits", {}).items():
+            test, words = tests[rule]
+            if not test(number, limit):
+                yield f"{name} must be {words} {limit}, got {number}"
+
+
+def _data_problems(config: Config) -> Iterator[str]:
+    data, multiple = config.data, config.model.resolution_multiple
+    if data.resolution % multiple:
+        lower = data.resolution // multiple * multiple
+        advice = f"{lower} or {lower + multiple}" if lower else str(multiple)
+        yield (
+            f"data.resolution must be divisible by {multiple} (one latent covers {multiple}×{multiple} pixels), "
+            f"got {data.resolution}; say {advice}"
+        )
+    if data.source in (Source.folder, Source.hub) and not data.path:
+        what = "a directory with pictures" if data.source is Source.folder else "a dataset's name"
+        yield f"data.path must name {what} when data={data.source.name}, got nothing; say data.path=…"
+    known = {"text", "style"} if data.source in (Source.openmoji, Source.twemoji) else {"text"}
+    try:
+        used = {name for _, name, _, _ in Formatter().parse(data.caption) if name is not None}
+    except ValueError as error:
+        yield f"data.caption must be a template, got {data.caption!r} ({error})"
+    else:
+        for name in sorted(used - known):
+            yield f"data.caption may use {', '.join('{%s}' % k for k in sorted(known))}, got {{{name}}}"
+        if "text" not in used:
+            yield f"data.caption must contain {{text}}, got {data.caption!r}: every picture would be called the same"
+    try:
+        from PIL import ImageColor
+
+        ImageColor.getrgb(data.background)
+    except ValueError:
+        yield f"data.background must be a CSS colour such as white or #ffcc00, got {data.background!r}"
+
+
+def _lora_problems(config: Config) -> Iterator[str]:
+    targets = config.lora.targets
+    known = sorted({name for names in TARGET_PRESETS.values() for name in names})
+    if isinstance(targets, str):
+        if targets not in TARGET_PRESETS:
+            close = nearest(targets, [*TARGET_PRESETS, *known])
+            hint = f"; did you mean {close if close in TARGET_PRESETS else f'[{close}]'}?" if close else ""
+            yield f"lora.targets must be one of {', '.join(TARGET_PRESETS)} or a list of modules, got {targets}{hint}"
+        return
+    if not isinstance(targets, list) or not targets:
+        yield f"lora.targets must be one of {', '.join(TARGET_PRESETS)} or a list of modules, got {targets}"
+        return
+    for target in targets:
+        if target not in known:
+            close = nearest(str(target), known)
+            hint = f"did you mean {close}?" if close else f"modules are {', '.join(known)}"
+            yield f"lora.targets names {target}, which no module of the UNet is called; {hint}"
+
+
+def _trainer_problems(config: Config) -> Iterator[str]:
+    trainer = config.trainer
+    if trainer.batch_size % trainer.devices:
+        yield (
+            f"trainer.batch_size must be divisible by trainer.devices={trainer.devices}, got {trainer.batch_size}; "
+            f"say {-(-trainer.batch_size // trainer.devices) * trainer.devices}"
+        )
+    if len(trainer.betas) != 2:
+        yield f"trainer.betas must be two numbers, got {trainer.betas}"
+    if trainer.schedule is Schedule.cosine and trainer.warmup_steps >= trainer.schedule_steps:
+        yield (
+            f"trainer.warmup_steps must be below trainer.schedule_steps={trainer.schedule_steps}, "
+            f"got {trainer.warmup_steps}"
+        )
+
+
+def micro_batch(trainer: TrainerConfig) -> int:
+    """The largest divisor of the share of one device that is within `max_micro_batch`: the effective batch stays."""
+    share = trainer.batch_size // trainer.devices
+    return next(n for n in range(min(share, trainer.max_micro_batch), 0, -1) if share % n == 0)
+
+

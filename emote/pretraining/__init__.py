@@ -1,0 +1,1 @@
+"""How the miniature (`model=mini`) is made: a small Stable Diffusion, trained from scratch on emoji art."""
