@@ -7,6 +7,7 @@ Values live in `conf/`, once each; this file holds none. It knows OmegaConf and 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -270,8 +271,9 @@ def _range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
     for number in value if isinstance(value, list) else [value]:
         if not isinstance(number, (int, float)) or isinstance(number, bool):
             continue
-        if number != number:
-            yield f"{name} must be a number, got nan"
+        if not math.isfinite(number):
+            yield f"{name} must be a finite number, got {number}"
+            continue
         for rule, limit in entry.metadata.get("limits", {}).items():
             test, words = tests[rule]
             if not test(number, limit):

@@ -23,12 +23,12 @@ def art_files(style: str) -> dict[str, Path]:
 
 
 def art_items(style: str, caption: str) -> list[Item]:
-    """Every named emoji of a style. `caption` is a template with `{name}` and `{style}`."""
+    """Every named emoji of a style. `caption` is a template with `{text}` (its name) and `{style}`."""
     names = catalogue()
     return [
         Item(
             name=f"{style}/{path.stem}",
-            caption=caption.format(name=names[code][0], style=style),
+            caption=caption.format(text=names[code][0], style=style),
             concept=concept_of(names[code][0]),
             read=partial(Path.read_bytes, path),
         )

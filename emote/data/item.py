@@ -1,7 +1,8 @@
-"""One picture with its caption, before anything is decoded."""
+"""One picture with its caption, before anything is decoded; and one that cannot be used."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,11 +11,27 @@ from dataclasses import dataclass
 class Item:
     """name: what messages call it.  caption: the training prompt.  concept: the unit of the held-out split.
 
-    read: returns the encoded bytes (SVG or any format Pillow opens); called late and more than once,
-    so that a set of any size costs no memory.
+    read: returns the encoded bytes (SVG or any format of `images.FORMATS`); called late and more than once,
+    so that a set of any size costs no memory. Raises OSError where they cannot be had.
     """
 
     name: str
     caption: str
     concept: str
     read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What a source holds and cannot be used: what messages call it, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def content_key(item: Item) -> str:
+    """SHA-256 of the encoded bytes, in hex: what a picture is, wherever it lies. Raises OSError."""
+    return hashlib.sha256(item.read()).hexdigest()

@@ -15,3 +15,25 @@ def held_out_concepts(concepts: Iterable[str], share: float, seed: int = 0) -> s
     if share <= 0 or len(distinct) < 2:
         return set()
     return set(distinct[: min(max(1, round(share * len(distinct))), len(distinct) - 1)])
+
+
+def join_concepts(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Concept to the name of its group, from pairs of (concept, content hash).
+
+    Concepts that share a picture are one group, named after its first in the alphabet: sets draw one picture
+    for several emoji, and the picture must not be trained on under one name and held out under another.
+    """
+    parent: dict[str, str] = {}
+
+    def root(concept: str) -> str:
+        while parent[concept] != concept:
+            parent[concept] = parent[parent[concept]]
+            concept = parent[concept]
+        return concept
+
+    first_with: dict[str, str] = {}
+    for concept, content in pairs:
+        parent.setdefault(concept, concept)
+        low, high = sorted((root(concept), root(first_with.setdefault(content, concept))))
+        parent[high] = low
+    return {concept: root(concept) for concept in parent}

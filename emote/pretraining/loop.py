@@ -27,10 +27,9 @@ def fit(
     learning_rate: float,
     work: Path,
     seed: int,
-    ema_decay: float = 0.999,
     warmup_steps: int = 200,
     decay_share: float = 0.25,
-    save_every_steps: int = 500,
+    save_every_steps: int = 200,
     weight_decay: float = 0.01,
 ) -> dict[str, torch.Tensor]:
     """Minimise the sum of `losses_at(step, generator)` and return the EMA state dict.
@@ -44,6 +43,7 @@ def fit(
     )
     ema = {key: value.clone() for key, value in model.state_dict().items()}
     path = work / f"{name}.ckpt"
+    ema_decay = min(0.999, 1 - 10 / steps)  # averages over a tenth of a short stage, not over all of it
     step, seconds = 0, 0.0
     if path.exists():
         state = torch.load(path, weights_only=True)

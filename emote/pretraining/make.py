@@ -1,24 +1,53 @@
-"""All stages in order."""
+"""All stages in order: autoencoder, tokenizer, towers, denoiser, publication."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+DEFAULTS = {
+    "output": "weights/mini",
+    "work": ".cache/pretrain_mini",
+    "seed": "0",
+    "vae_steps": "2200",
+    "tower_steps": "1000",
+    "unet_steps": "20000",
+}
 
 
 def main(arguments: list[str]) -> int:
-    options = {"output": "weights/mini", "work": ".cache/pretrain_mini", "seed": "0",
-               "vae_steps": "5000", "tower_steps": "1500", "unet_steps": "20000"}  # fmt: skip
-    options.update(argument.split("=", 1) for argument in arguments)
+    unknown = [argument for argument in arguments if argument.partition("=")[0] not in DEFAULTS]
+    if unknown or "--help" in arguments:
+        print(f"keys are {', '.join(f'{k}={v}' for k, v in DEFAULTS.items())}; got {' '.join(unknown)}", file=sys.stderr)
+        return 2
+    options = DEFAULTS | dict(argument.split("=", 1) for argument in arguments)
 
     from emote.pretraining.art_set import load_art
+    from emote.pretraining.publish import measure, publish, read_facts
     from emote.pretraining.towers import make_tokenizer, train_towers
     from emote.pretraining.unet import train_unet
     from emote.pretraining.vae import train_vae
+    from emote.training.environment import device_name
 
     work, seed = Path(options["work"]), int(options["seed"])
     art = load_art(work)
     vae = train_vae(art, work, int(options["vae_steps"]), seed)
     tokenizer = make_tokenizer(work / "tokenizer")
     clip = train_towers(art, tokenizer, work, int(options["tower_steps"]), seed)
-    train_unet(art, vae, clip.text_model, tokenizer, work, int(options["unet_steps"]), seed)
+    unet = train_unet(art, vae, clip.text_model, tokenizer, work, int(options["unet_steps"]), seed)
+    parts = {"vae": vae, "text_encoder": clip.text_model, "unet": unet, "clip": clip}
+    import torch
+
+    facts = {
+        **read_facts(work),
+        **measure(art, vae, clip, tokenizer),
+        "seed": seed,
+        "device": device_name(torch.device("cpu")),
+        "pictures": len(art.names),
+        "held_out": int(art.held_out.sum()),
+        "vocabulary": len(tokenizer),
+        "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+    }
+    publish(Path(options["output"]), vae, clip, tokenizer, unet, facts)
+    print(f"written to {options['output']}")
     return 0

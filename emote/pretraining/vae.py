@@ -55,7 +55,6 @@ def train_vae(art: ArtSet, work: Path, steps: int, seed: int) -> AutoencoderKL:
         recolour = torch.rand(BATCH, generator=generator) < 0.25  # other palettes than these two sets have
         order = torch.randperm(3, generator=generator)
         images[recolour] = images[recolour][:, order]
-        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(images).latent_dist
             mean, std = posterior.mean.float(), posterior.std.float()
@@ -64,8 +63,7 @@ def train_vae(art: ArtSet, work: Path, steps: int, seed: int) -> AutoencoderKL:
         kl = 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).mean()
         return {"pixels": reconstruction_loss(output.float(), images), "kl": KL_WEIGHT * kl}
 
-    ema = fit("vae", vae.to(memory_format=torch.channels_last), losses_at,
-              steps=steps, learning_rate=1.5e-3, work=work, seed=seed)  # fmt: skip
+    ema = fit("vae", vae, losses_at, steps=steps, learning_rate=1.5e-3, work=work, seed=seed)
     vae.load_state_dict(ema)
     vae.requires_grad_(False).eval()
     standardise_latents(vae, art, seen)

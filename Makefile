@@ -1,0 +1,45 @@
+# Everything runs in .venv, which the first target that needs it makes.
+#   make quickstart   set up, train the miniature on OpenMoji, show where the before/after picture is
+#   make test         set up and run the tests
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+# Windows (Git Bash): BIN is .venv/Scripts
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-all lint format clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "  A Linux machine without GPU saves gigabytes with the CPU build of torch:"
+	@echo "  make quickstart PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'"
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[hub,wandb,dev]'
+	@touch $@
+
+quickstart: .venv/installed ## train the miniature on OpenMoji, before and after as a picture
+	$(BIN)/python train.py experiment=quickstart
+
+test: .venv/installed ## the tests that take minutes
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-all: .venv/installed ## the slow ones as well
+	$(BIN)/python -m pytest
+
+lint: .venv/installed ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and caches, not the runs
+	rm -rf .venv .cache/emote .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -1,0 +1,244 @@
+"""What the frozen encoders make of pictures and captions, computed once and kept.
+
+Encoders arrive as arguments and are loaded only where something is missing. What they return is kept in
+`shards`; see there for how it survives kills, damage and a second process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import ImageColor
+from torch import Tensor
+
+from emote.config import ConfigError
+from emote.data.images import BadImage, Layout, to_pixels
+from emote.data.item import Item
+from emote.data.shards import Group, Rows, Shards, complete
+
+PictureEncoder = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""float32 [B, 3, H, W] in [-1, 1] to the posterior's mean and log-variance, each [B, C, h, w]."""
+TextEncoder = Callable[[list[str]], Tensor]
+"""B captions to their embeddings [B, T, D]."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Latents:
+    """Mean and log-variance of the VAE's posterior for every picture, in each variant, memory-mapped.
+
+    variants: one entry a variant, True where it is mirrored.  bad: content hash to reason, for pictures that
+    cannot be decoded.
+    """
+
+    def __init__(self, shards: Shards, variants: tuple[bool, ...]) -> None:
+        self._shards = shards
+        self.variants = variants
+
+    @property
+    def bad(self) -> dict[str, str]:
+        return self._shards.bad
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, h, w). Raises LookupError where no picture is good."""
+        _, channels, height, width = self._shards.shape("mean")
+        return channels, height, width
+
+    def __contains__(self, content: str) -> bool:
+        return content in self._shards
+
+    def get(self, content: str, variant: int = 0) -> tuple[Tensor, Tensor]:
+        """(mean, logvar), each float32 [C, h, w]. Raises KeyError for what is bad or was never encoded."""
+        return self._shards.row("mean", content, variant), self._shards.row("logvar", content, variant)
+
+
+class TextEmbeddings:
+    """The embedding of every caption, and of the empty one, memory-mapped."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    def __contains__(self, caption: str) -> bool:
+        return caption_key(caption) in self._shards
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, D)."""
+        return self._shards.shape("embedding")
+
+    def get(self, caption: str) -> Tensor:
+        """[T, D], in the type that the encoder returned. Raises KeyError for a caption that was not encoded."""
+        try:
+            return self._shards.row("embedding", caption_key(caption))
+        except KeyError:
+            raise KeyError(f"caption {caption!r} was not encoded") from None
+
+
+def caption_key(caption: str) -> str:
+    return hashlib.sha256(caption.encode()).hexdigest()
+
+
+def build_latents(
+    items: Mapping[str, Item],
+    layout: Layout,
+    variants: tuple[bool, ...],
+    load_encoder: Callable[[], PictureEncoder],
+    encoder_key: str,
+    directory: Path,
+    batch_size: int = 16,
+    workers: int = 1,
+) -> Latents:
+    """Encode every picture of `items` (content hash to item), in each variant, but those already cached.
+
+    load_encoder: called at most once, and only where a picture must be encoded; the encoder is dropped before
+    this returns.  encoder_key: identifies its weights and arithmetic.  directory: shards lie in `latents/`.
+    batch_size: rows of every call of the encoder; it is part of the shards' identity, since the bits of a
+    convolution depend on it.  workers: threads that decode ahead.
+    Raises ConfigError for values that are not finite, a picture that changes while it is read, a full disk.
+    """
+    recipe = {
+        "encoder": encoder_key,
+        # white and #ffffff are the same pixels
+        "layout": {**dataclasses.asdict(layout), "background": ImageColor.getrgb(layout.background)[:3]},
+        "variants": list(variants),
+        "batch": batch_size,
+    }
+
+    def make(groups: list[Group], advance: Callable[[int], None]) -> Generator[Rows, None, None]:
+        encode: PictureEncoder | None = None
+        with ThreadPoolExecutor(workers) as pool:
+            keys = itertools.chain.from_iterable(groups)
+            decoded = _ahead(
+                pool, lambda key: _decode(items[key], key, layout, variants), keys, window=max(2 * workers, batch_size)
+            )
+            for group in groups:
+                bad: dict[str, str] = {}
+                latents: list[tuple[Tensor, Tensor]] = []
+                for batch in _batches(_good_rows(zip(group, decoded, strict=False), bad, advance), batch_size):
+                    encode = encode or load_encoder()
+                    latents.append(_encode_pictures(encode, batch, batch_size))
+                good = len(group) - len(bad)
+                yield (
+                    {
+                        name: _stack([pair[n] for pair in latents], good, len(variants))
+                        for n, name in enumerate(("mean", "logvar"))
+                    },
+                    bad,
+                )
+
+    return Latents(complete(items, Path(directory) / "latents", recipe, make, "pictures", workers), variants)
+
+
+def build_text(
+    captions: Iterable[str],
+    load_encoder: Callable[[], TextEncoder],
+    encoder_key: str,
+    directory: Path,
+    batch_size: int = 64,
+) -> TextEmbeddings:
+    """Encode every distinct caption, and the empty one (caption dropout and guidance need it), but those cached.
+
+    As `build_latents`; shards lie in `text/`.
+    """
+    by_key = {caption_key(caption): caption for caption in {*captions, ""}}
+
+    def make(groups: list[Group], advance: Callable[[int], None]) -> Generator[Rows, None, None]:
+        encode = load_encoder()
+        for group in groups:
+            embeddings = []
+            for batch in _batches((by_key[key] for key in group), batch_size):
+                padded = batch + [""] * (batch_size - len(batch))
+                with torch.inference_mode():
+                    # a copy: a slice would keep the whole batch, and CLIP's output other layers' memory
+                    embedding_BTD = encode(padded)[: len(batch)].to("cpu", copy=True)
+                embeddings.append(_finite(embedding_BTD, "captions"))
+                advance(len(batch))
+            yield {"embedding": torch.cat(embeddings)}, {}
+
+    recipe = {"encoder": encoder_key, "batch": batch_size}
+    return TextEmbeddings(complete(by_key, Path(directory) / "text", recipe, make, "captions"))
+
+
+def _decode(item: Item, content: str, layout: Layout, variants: Sequence[bool]) -> list[np.ndarray] | str:
+    """uint8 [H, W, 3] for each variant, or why the picture is bad."""
+    try:
+        data = item.read()
+    except OSError as error:
+        raise ConfigError(f"{item.name} can no longer be read ({error}); say the command again") from error
+    if hashlib.sha256(data).hexdigest() != content:
+        raise ConfigError(f"{item.name} has changed since the pictures were listed; say the command again")
+    try:
+        pixels_HWC = to_pixels(data, layout)
+    except BadImage as error:
+        return str(error)
+    return [pixels_HWC[:, ::-1] if flip else pixels_HWC for flip in variants]
+
+
+def _good_rows(
+    decoded: Iterable[tuple[str, list[np.ndarray] | str]], bad: dict[str, str], advance: Callable[[int], None]
+) -> Iterator[np.ndarray]:
+    for key, result in decoded:
+        if isinstance(result, str):
+            bad[key] = result
+        else:
+            yield from result
+        advance(1)
+
+
+def _encode_pictures(encode: PictureEncoder, batch: list[np.ndarray], batch_size: int) -> tuple[Tensor, Tensor]:
+    # always the full size, since its bits depend on the size; what is padded is grey
+    pixels_BHWC = np.full((batch_size, *batch[0].shape), 128, dtype=np.uint8)
+    pixels_BHWC[: len(batch)] = batch
+    pixels_B3HW = torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).float().contiguous().div_(127.5).sub_(1)
+    with torch.inference_mode():
+        mean, logvar = encode(pixels_B3HW)
+        rows = [part[: len(batch)].to("cpu", torch.float32, copy=True) for part in (mean, logvar)]
+    return _finite(rows[0], "pictures"), _finite(rows[1], "pictures")
+
+
+def _finite(values: Tensor, unit: str) -> Tensor:
+    # a cache is for ever: half precision that overflowed once would spoil every later run
+    if not torch.isfinite(values).all():
+        raise ConfigError(
+            f"encoding {unit} gave values that are not finite: the encoder overflows in this precision, or its "
+            "weights are damaged; say trainer.precision=float32"
+        )
+    return values
+
+
+def _stack(rows: list[Tensor], pictures: int, variants: int) -> Tensor:
+    if not pictures:
+        return torch.empty(0, variants, 0, 0, 0)
+    rows_NCHW = torch.cat(rows)
+    return rows_NCHW.reshape(pictures, variants, *rows_NCHW.shape[1:])
+
+
+def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, size)):
+        yield batch
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], arguments: Iterable[T], window: int) -> Iterator[R]:
+    """`pool.map` in order, but at most `window` calls ahead of what is consumed: memory stays flat."""
+    arguments = iter(arguments)
+    waiting: deque[Future[R]] = deque(pool.submit(function, a) for a in itertools.islice(arguments, window))
+    try:
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, a) for a in itertools.islice(arguments, 1))
+            yield result
+    finally:
+        for future in waiting:
+            future.cancel()

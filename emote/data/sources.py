@@ -1,0 +1,22 @@
+"""Where pictures with captions come from: one function that opens any source."""
+
+from __future__ import annotations
+
+from emote.config import DataConfig, Source
+from emote.data.art import art_items
+from emote.data.folder import folder_items
+from emote.data.hub import hub_items
+from emote.data.item import Item, Skipped
+
+
+def open_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
+    """Everything that `data` names, undecoded, and what has no usable caption or picture, with the reason.
+
+    Raises ConfigError where the source itself cannot be used: a directory that does not exist, a data set
+    that cannot be reached, a column that it lacks, a line of metadata that cannot be read.
+    """
+    if data.source is Source.folder:
+        return folder_items(data.path, data.text_column, data.caption)
+    if data.source is Source.hub:
+        return hub_items(data)
+    return art_items(data.source.name, data.caption), []

@@ -1,0 +1,1 @@
+"""Numbers and plots that say what a run did."""

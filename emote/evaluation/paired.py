@@ -1,0 +1,50 @@
+"""Is the adapter better than the base model, or was it luck? A paired bootstrap over held-out concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PairedResult:
+    """Mean losses, their difference (final − base) and its 95 % interval; `relative` is difference / base."""
+
+    base: float
+    final: float
+    difference: float
+    interval_95: tuple[float, float]
+    relative: float
+    items: int
+    concepts: int
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "interval_95": list(self.interval_95)}
+
+
+def compare(
+    base: Sequence[float], final: Sequence[float], concepts: Sequence[str], draws: int = 10_000, seed: int = 0
+) -> PairedResult:
+    """Percentile bootstrap of the mean difference, paired by item.
+
+    Whole concepts are resampled, because the skin tones of one emoji are not independent pictures.
+    """
+    before, after = np.asarray(base, dtype=np.float64), np.asarray(final, dtype=np.float64)
+    difference = after - before
+    _, cluster = np.unique(np.asarray(concepts), return_inverse=True)
+    count = int(cluster.max()) + 1
+    sums, sizes = np.bincount(cluster, difference, count), np.bincount(cluster, minlength=count)
+    chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
+    means = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return PairedResult(
+        base=float(before.mean()),
+        final=float(after.mean()),
+        difference=float(difference.mean()),
+        interval_95=(float(low), float(high)),
+        relative=float(difference.mean() / before.mean()),
+        items=len(before),
+        concepts=count,
+    )

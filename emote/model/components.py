@@ -1,0 +1,116 @@
+"""The parts of a base model in diffusers' layout, each loaded on its own and only when it is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from safetensors import SafetensorError
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from emote.config import ConfigError
+from emote.model.locate import locate as locate  # the first step of loading
+from emote.model.weights import fingerprint as fingerprint
+from emote.model.weights import weight_files
+
+Device = torch.device | str
+
+
+def load_tokenizer(path: Path) -> CLIPTokenizer:
+    return _load(path, "tokenizer", lambda: CLIPTokenizer.from_pretrained(Path(path) / "tokenizer"))
+
+
+def load_text_encoder(
+    path: Path, dtype: torch.dtype = torch.float32, device: Device = "cpu", *, variant: str | None = None
+) -> CLIPTextModel:
+    """The text encoder, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
+    # cast afterwards: the keyword for the dtype differs between transformers' versions
+    return _load_weights(CLIPTextModel, path, "text_encoder", variant, {}).to(device=device, dtype=dtype)
+
+
+def load_vae(
+    path: Path, dtype: torch.dtype = torch.float32, device: Device = "cpu", *, variant: str | None = None
+) -> AutoencoderKL:
+    """The autoencoder, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
+    return _load_weights(AutoencoderKL, path, "vae", variant, {"torch_dtype": dtype}).to(device)
+
+
+def load_unet(
+    path: Path, dtype: torch.dtype = torch.float32, device: Device = "cpu", *, variant: str | None = None
+) -> UNet2DConditionModel:
+    """The denoiser, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
+    return _load_weights(UNet2DConditionModel, path, "unet", variant, {"torch_dtype": dtype}).to(device)
+
+
+def load_scheduler(path: Path) -> DDPMScheduler:
+    """The noise schedule of training; whichever sampler the model ships with has the same betas.
+
+    Nothing is clipped when it samples: latents are not confined to [-1, 1].
+    """
+    return _load(
+        path, "scheduler", lambda: DDPMScheduler.from_pretrained(path, subfolder="scheduler", clip_sample=False)
+    )
+
+
+@torch.no_grad()
+def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: list[str]) -> torch.Tensor:
+    """What the UNet is conditioned on: [B, T, D] in the encoder's dtype, T the tokenizer's full length.
+
+    The last hidden state after padding and truncation, as `StableDiffusionPipeline.encode_prompt` has it.
+    """
+    tokens = tokenizer(
+        captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+    # Stable Diffusion attends to the padding too, unless the encoder's configuration says otherwise
+    mask = tokens.attention_mask.to(text_encoder.device)
+    use_mask = getattr(text_encoder.config, "use_attention_mask", None)
+    return text_encoder(tokens.input_ids.to(text_encoder.device), attention_mask=mask if use_mask else None)[0]
+
+
+@torch.no_grad()
+def encode_pictures(vae: AutoencoderKL, pixels_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean, logvar) of the latents' posterior, each float32 [B, C, H / f, W / f], for pixels in [-1, 1].
+
+    Both are scaled already: `mean + exp(logvar / 2) · noise` are the latents that the UNet is trained on, so the mean
+    is the posterior's times `vae.config.scaling_factor`, the log-variance plus twice that factor's logarithm.
+    """
+    posterior = vae.encode(pixels_B3HW.to(device=vae.device, dtype=vae.dtype)).latent_dist
+    factor = float(vae.config["scaling_factor"])
+    return posterior.mean.float() * factor, posterior.logvar.float() + 2 * math.log(factor)
+
+
+def _load_weights(kind: Any, path: Path, part: str, variant: str | None, keywords: dict[str, Any]) -> Any:
+    """A model from safetensors alone, with every weight present, frozen, in eval mode."""
+    files = weight_files(path, part, variant)
+    if not files:
+        raise ConfigError(f"{Path(path) / part} has no weights as safetensors (others may run code and are not loaded)")
+    chosen = variant if variant and f".{variant}" in files[0].name else None
+    model, info = _load(
+        path,
+        part,
+        lambda: kind.from_pretrained(
+            str(Path(path) / part), use_safetensors=True, variant=chosen, local_files_only=True,
+            output_loading_info=True, **keywords,
+        ),
+    )  # fmt: skip
+    # position_ids was a saved buffer once; it is a constant
+    missing = sorted(str(name) for name in info["missing_keys"] if not str(name).endswith("position_ids"))
+    if missing:
+        raise ConfigError(f"{Path(path) / part} lacks {len(missing)} weights, such as {missing[0]}")
+    assert isinstance(model, nn.Module)
+    return model.requires_grad_(False).eval()
+
+
+def _load(path: Path, part: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"{Path(path) / part} cannot be loaded: {reason}") from error

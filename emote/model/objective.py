@@ -1,0 +1,112 @@
+"""The training objective of latent diffusion: pure functions of tensors, and of (seed, step, position).
+
+No randomness here has a state. Each number drawn is a function of the seed, the optimizer step and the
+position of the sample in the global batch, so that resuming needs nothing stored, splitting a batch over
+micro-batches or devices changes nothing, and two runs with one seed see the same noise.
+
+Letters in names are axes: B batch, C channels, H height, W width, T tokens, D width of the text embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from emote.data.order import key_seed
+
+
+def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+    """Standard normal numbers [B, *shape], float32 on the CPU, each row keyed by its position alone."""
+    rows = [
+        torch.randn(*shape, generator=torch.Generator().manual_seed(key_seed(purpose, seed, step, position)))
+        for position in positions_B
+    ]
+    return torch.stack(rows)
+
+
+def uniform(purpose: str, seed: int, step: int, positions_B: Sequence[int]) -> torch.Tensor:
+    """Uniform numbers [B] in [0, 1), keyed as in `normal`."""
+    return torch.tensor(
+        [key_seed(purpose, seed, step, position) / 2**63 for position in positions_B], dtype=torch.float64
+    )
+
+
+def noise(seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+    return normal("noise", seed, step, positions_B, shape)
+
+
+def timesteps(seed: int, step: int, positions_B: Sequence[int], count: int) -> torch.Tensor:
+    """Uniform integers [B] in [0, count)."""
+    return (uniform("timestep", seed, step, positions_B) * count).long()
+
+
+def sample_posterior(
+    mean_BCHW: torch.Tensor, logvar_BCHW: torch.Tensor, seed: int, step: int, positions_B: Sequence[int]
+) -> torch.Tensor:
+    """A fresh sample of the autoencoder's posterior at each step, as in training without a cache."""
+    drawn = normal("posterior", seed, step, positions_B, mean_BCHW.shape[1:]).to(mean_BCHW)
+    return mean_BCHW + (0.5 * logvar_BCHW).exp() * drawn
+
+
+def drop_captions(
+    embedding_BTD: torch.Tensor, empty_TD: torch.Tensor, share: float, seed: int, step: int, positions_B: Sequence[int]
+) -> torch.Tensor:
+    """Replace a share of the captions by the empty one, so that guidance has something to push away from.
+
+    Ho and Salimans, classifier-free diffusion guidance, arXiv 2207.12598.
+    """
+    if share <= 0:
+        return embedding_BTD
+    dropped_B = uniform("caption", seed, step, positions_B) < share
+    return torch.where(dropped_B[:, None, None].to(embedding_BTD.device), empty_TD.to(embedding_BTD), embedding_BTD)
+
+
+def add_noise(
+    latents_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, timesteps_B: torch.Tensor, alphas_cumprod: torch.Tensor
+) -> torch.Tensor:
+    """x_t = sqrt(ᾱ_t) x_0 + sqrt(1 − ᾱ_t) ε (Ho et al., arXiv 2006.11239, equation 4)."""
+    signal, spread = _factors(alphas_cumprod, timesteps_B, latents_BCHW)
+    return signal * latents_BCHW + spread * noise_BCHW
+
+
+def target(
+    latents_BCHW: torch.Tensor,
+    noise_BCHW: torch.Tensor,
+    timesteps_B: torch.Tensor,
+    alphas_cumprod: torch.Tensor,
+    prediction_type: str,
+) -> torch.Tensor:
+    """What the UNet should answer: ε, or v = sqrt(ᾱ_t) ε − sqrt(1 − ᾱ_t) x_0 (arXiv 2202.00512, appendix D).
+
+    Raises ValueError for a prediction type other than `epsilon` and `v_prediction`.
+    """
+    if prediction_type == "epsilon":
+        return noise_BCHW
+    if prediction_type == "v_prediction":
+        signal, spread = _factors(alphas_cumprod, timesteps_B, latents_BCHW)
+        return signal * noise_BCHW - spread * latents_BCHW
+    raise ValueError(f"prediction_type must be epsilon or v_prediction, got {prediction_type}")
+
+
+def min_snr_weight(
+    timesteps_B: torch.Tensor, alphas_cumprod: torch.Tensor, gamma: float | None, prediction_type: str
+) -> torch.Tensor:
+    """min(SNR, γ) / SNR for ε, min(SNR, γ) / (SNR + 1) for v (Hang et al., arXiv 2303.09556); ones without γ."""
+    alpha_B = alphas_cumprod.to(timesteps_B.device)[timesteps_B].float()
+    if gamma is None:
+        return torch.ones_like(alpha_B)
+    snr_B = alpha_B / (1 - alpha_B)
+    return snr_B.clamp(max=gamma) / (snr_B if prediction_type == "epsilon" else snr_B + 1)
+
+
+def squared_error(predicted_BCHW: torch.Tensor, target_BCHW: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of each sample [B], in float32 whatever the UNet computed in."""
+    return (predicted_BCHW.float() - target_BCHW.float()).square().mean(dim=(1, 2, 3))
+
+
+def _factors(
+    alphas_cumprod: torch.Tensor, timesteps_B: torch.Tensor, like_BCHW: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    alpha_B111 = alphas_cumprod.to(timesteps_B.device)[timesteps_B].to(like_BCHW)[:, None, None, None]
+    return alpha_B111.sqrt(), (1 - alpha_B111).sqrt()

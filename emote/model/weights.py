@@ -1,0 +1,86 @@
+"""Which weight files a part of a base model consists of, and what identifies their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from emote.config import ConfigError
+from emote.model.atomic import write_bytes
+
+# part of the model → how its weight files are called; a scheduler has none
+STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+CONFIGS = {"scheduler": "scheduler_config.json"}
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json")
+REMEMBERED_FROM_BYTES = 64 * 2**20  # below, hashing takes less time than it saves
+NOT_CONTENT = {"transformers_version", "name_or_path", "dtype", "torch_dtype"}  # who saved it, where and how
+
+
+def weight_files(path: Path, part: str, variant: str | None = None) -> list[Path]:
+    """The safetensors files of a part, sorted: of the variant where there are any, else the plain ones."""
+    folder = Path(path) / part
+    for wanted in [variant, None] if variant else [None]:
+        shard, suffix = r"(-\d+-of-\d+)?", rf"\.{re.escape(wanted)}" if wanted else ""
+        pattern = re.compile(rf"{re.escape(STEMS[part])}{shard}{suffix}{shard}\.safetensors")
+        found = sorted(file for file in folder.glob("*.safetensors") if pattern.fullmatch(file.name))
+        if found:
+            return found
+    return []
+
+
+def fingerprint(path: Path, part: str, *, variant: str | None = None, cache_dir: Path | None = None) -> str:
+    """SHA-256 (hex) of what a part is: weight bytes and configuration, wherever it lies and whoever saved it.
+
+    part: unet, vae, text_encoder (with its tokenizer) or scheduler. With `cache_dir` the hashes of large files are
+    remembered there by path, size and time of change. Raises ConfigError for a part that is not there.
+    """
+    folder = Path(path) / part
+    config = folder / CONFIGS.get(part, "config.json")
+    files = weight_files(path, part, variant) if part in STEMS else []
+    if not config.is_file() or (part in STEMS and not files):
+        raise ConfigError(f"{folder} has no {config.name} with weights as safetensors")
+    digest = hashlib.sha256(_canonical(config))
+    for file in files:
+        digest.update(bytes.fromhex(_file_hash(file, cache_dir)))
+    if part == "text_encoder":
+        tokenizer = Path(path) / "tokenizer"
+        digest.update(_canonical(tokenizer / "tokenizer_config.json"))
+        for name in TOKENIZER_FILES:
+            if (tokenizer / name).is_file():
+                digest.update(name.encode() + hashlib.sha256((tokenizer / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _canonical(config: Path) -> bytes:
+    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    kept = {key: value for key, value in values.items() if not key.startswith("_") and key not in NOT_CONTENT}
+    return json.dumps(kept, sort_keys=True).encode()
+
+
+def _file_hash(file: Path, cache_dir: Path | None) -> str:
+    state = file.stat()
+    if cache_dir is None or state.st_size < REMEMBERED_FROM_BYTES:
+        return _hash(file)
+    memory = Path(cache_dir) / "weight_hashes.json"
+    try:
+        known: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}  # a memory that cannot be read is only slow
+    key, stamp = str(file.resolve()), [state.st_size, state.st_mtime_ns]
+    entry = known.get(key)
+    if isinstance(entry, dict) and entry.get("stamp") == stamp:
+        return str(entry["sha256"])
+    known[key] = {"stamp": stamp, "sha256": _hash(file)}
+    write_bytes(memory, json.dumps(known, indent=1, sort_keys=True).encode())
+    return str(known[key]["sha256"])
+
+
+def _hash(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What happens around the steps. Order matters: validation fills the step's row, metrics write it, checkpoint saves."""

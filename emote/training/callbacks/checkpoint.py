@@ -1,0 +1,26 @@
+"""Save the state at chosen steps, at the end, and when somebody asks the process to stop."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+from emote.training.callbacks.step import StepCallback, is_due
+from emote.training.interrupt import StopRequest
+from emote.training.module import LoraModule
+from emote.training.run_folder import RunFolder
+
+
+class Checkpoint(StepCallback):
+    def __init__(self, folder: RunFolder, every_steps: int, max_steps: int, stop: StopRequest) -> None:
+        self.folder, self.every_steps, self.max_steps, self.stop = folder, every_steps, max_steps, stop
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.stop.defer()  # after Lightning has put its own handlers in place
+
+    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+        if is_due(step, self.every_steps, self.max_steps) or self.stop.signal_number:
+            trainer.save_checkpoint(self.folder.checkpoint(step), weights_only=False)
+            self.folder.prune_checkpoints(newest=step)
+        if self.stop.signal_number:
+            trainer.should_stop = True

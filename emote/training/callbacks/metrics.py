@@ -1,0 +1,77 @@
+"""Watch what is learned: losses, gradient norm, entries that rounding keeps from moving. To metrics.csv and loggers."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytorch_lightning as pl
+import torch
+
+from emote.model.adapter import trainable
+from emote.training.callbacks.step import StepCallback
+from emote.training.metrics_file import MetricsFile
+from emote.training.module import LoraModule
+from emote.training.say import say
+
+STUCK_EVERY_STEPS = 50
+STUCK_ALARM = 0.5
+
+
+class Metrics(StepCallback):
+    def __init__(self, file: MetricsFile, last_step: int) -> None:
+        """last_step: rows up to it are in the file already (a shorter run is computed again beside a longer one)."""
+        self.file = file
+        self.last_step = last_step
+        self._before: dict[str, torch.Tensor] = {}
+        self._began = time.perf_counter()
+        self._warned = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._began = time.perf_counter()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if (trainer.global_step + 1) % STUCK_EVERY_STEPS == 0:
+            assert isinstance(pl_module, LoraModule)
+            self._before = {name: p.detach().clone() for name, p in trainable(pl_module.unet).items()}
+
+    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+        row = module.row
+        row["step"] = step
+        row["loss"] = module.take_loss()
+        row["grad_norm"] = module.grad_norm
+        row["learning_rate"] = module.learning_rate
+        if self._before:
+            row["stuck_share"] = stuck_share(self._before, trainable(module.unet))
+            self._before = {}
+        now = time.perf_counter()
+        row["seconds"] = now - self._began
+        self._began = now
+        self._warn(row)
+        if step > self.last_step:
+            self.file.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics({f"train/{k}": v for k, v in row.items() if k not in ("step",)}, step=step)
+        module.row = {}
+
+    def _warn(self, row: dict[str, float]) -> None:
+        if self._warned:
+            return
+        if row.get("stuck_share", 0.0) > STUCK_ALARM:
+            say(
+                f"warning: {row['stuck_share']:.0%} of the adapter's entries did not move in this step: updates are "
+                "smaller than their rounding. Say lora.dtype=float32, or a higher learning rate."
+            )
+            self._warned = True
+        if not math.isfinite(row["loss"]):
+            say("warning: the loss is not finite. Say trainer.precision=float32, or a lower learning rate.")
+            self._warned = True
+
+
+def stuck_share(before: dict[str, torch.Tensor], after: dict[str, torch.nn.Parameter]) -> float:
+    """Share of the entries that are equal before and after an update."""
+    same = sum(int((before[name] == after[name].detach()).sum()) for name in before)
+    return same / sum(p.numel() for p in before.values())

@@ -1,0 +1,29 @@
+"""Draw the fixed prompts on the way."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+from emote.training.callbacks.step import StepCallback
+from emote.training.module import LoraModule
+from emote.training.run_folder import RunFolder
+from emote.training.samples import Sampler
+from emote.training.say import say
+
+
+class Samples(StepCallback):
+    def __init__(self, sampler: Sampler, folder: RunFolder, every_steps: int | None, max_steps: int) -> None:
+        self.sampler, self.folder = sampler, folder
+        self.every_steps, self.max_steps = every_steps, max_steps
+
+    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+        if self.every_steps is None or step % self.every_steps or step == self.max_steps:
+            return  # the end has its own sheet
+        path = self.folder.root / "samples" / f"{step:06d}.png"
+        if path.exists() or not self.sampler.config.prompts:
+            return
+        self.sampler.write_sheet(path, module, f"step {step}")
+        say(f"step {step}: samples in {path}")
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("samples", [str(path)], step=step)

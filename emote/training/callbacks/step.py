@@ -1,0 +1,29 @@
+"""The hook that the others share: once for each optimizer step, however many micro-batches it had."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+from emote.training.module import LoraModule
+
+
+class StepCallback(pl.Callback):
+    """Calls `on_step` after each optimizer step with the number of steps done."""
+
+    _last = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        if trainer.global_step != self._last:  # batch-end hooks also follow micro-batches that made no step
+            self._last = trainer.global_step
+            assert isinstance(pl_module, LoraModule)
+            self.on_step(trainer, pl_module, trainer.global_step)
+
+    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+        raise NotImplementedError
+
+
+def is_due(step: int, every_steps: int | None, max_steps: int) -> bool:
+    return step == max_steps or (every_steps is not None and step % every_steps == 0)

@@ -1,0 +1,37 @@
+"""Score the held-out examples at chosen steps, and keep the adapter that was best so far."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import pytorch_lightning as pl
+from safetensors.torch import save_file
+
+from emote.files import write_with
+from emote.model.adapter import adapter_state
+from emote.training.callbacks.step import StepCallback, is_due
+from emote.training.held_out import HeldOut
+from emote.training.module import LoraModule
+from emote.training.run_folder import RunFolder
+from emote.training.say import say
+
+
+class Validation(StepCallback):
+    """Puts `validation_loss` into the step's row. `last_scores` holds one number an example."""
+
+    def __init__(self, held_out: HeldOut, folder: RunFolder, every_steps: int, max_steps: int, best: float) -> None:
+        """best: the lowest held-out loss before the first step of this process."""
+        self.held_out, self.folder = held_out, folder
+        self.every_steps, self.max_steps = every_steps, max_steps
+        self.best = best
+
+    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+        if not is_due(step, self.every_steps, self.max_steps):
+            return
+        loss = fmean(self.held_out.score(module))
+        module.row["validation_loss"] = loss
+        if loss < self.best:
+            self.best = loss
+            state = adapter_state(module.unet)
+            write_with(self.folder.best_adapter(step), lambda path: save_file(state, path))
+        say(f"step {step}: held-out loss {loss:.5f}" + (" (best so far)" if loss == self.best else ""))

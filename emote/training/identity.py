@@ -1,0 +1,38 @@
+"""Which run is this? A fingerprint of everything that decides what is learned, except how far to go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from emote.config import HOW, Config, as_text, get, schema_keys
+
+FORMAT = 1  # raise it when the same configuration would train differently
+
+
+def science(config: Config) -> dict[str, object]:
+    """The keys that decide what is learned, resolved."""
+    return {
+        name: _plain(get(config, name))
+        for name, _, _ in schema_keys()
+        if name not in HOW and name.split(".")[0] not in HOW
+    }
+
+
+def identity(config: Config, data_identity: str, weights: dict[str, str]) -> str:
+    """12 hex digits: the science keys and the content of data and base weights, wherever these lie."""
+    facts = {"format": FORMAT, "science": science(config), "data": data_identity, "weights": weights}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def deliverable_key(config: Config) -> str:
+    """Of what a finished step count shows beyond the adapter: other prompts are drawn again, not trained again."""
+    names = [name for name, _, _ in schema_keys() if name.startswith(("callbacks.samples.", "callbacks.validation."))]
+    shown = {name: _plain(get(config, name)) for name in names if not name.endswith(".every_steps")}
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, (int, float, bool, type(None))) else as_text(value)

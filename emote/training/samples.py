@@ -1,0 +1,101 @@
+"""The fixed prompts of a run, drawn by the base model and by the adapter with the same noise."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from emote.config import SamplesConfig
+from emote.data.cache import TextEmbeddings
+from emote.files import write_with
+from emote.model.adapter import without_adapter
+from emote.sampling.generate import generate
+from emote.sampling.sheet import before_after_sheet
+from emote.training.callbacks.progress import progress_bar
+from emote.training.module import LoraModule
+
+
+class Sampler:
+    """Holds the VAE on the CPU between uses; the training step needs the device's memory more."""
+
+    def __init__(
+        self,
+        config: SamplesConfig,
+        load_vae: Callable[[], AutoencoderKL],
+        text: TextEmbeddings,
+        noise_schedule: Any,
+        resolution: int,
+    ) -> None:
+        self.config = config
+        self.load_vae = load_vae
+        self.text = text
+        self.noise_schedule = noise_schedule
+        self.resolution = resolution
+        self.seeds = [config.seed + i for i in range(len(config.prompts))]
+        self._vae: AutoencoderKL | None = None
+        self._base: list[Image.Image] = []
+
+    def draw(self, module: LoraModule, what: str) -> list[Image.Image]:
+        """The adapter's pictures, in the order of the prompts."""
+        if not self.config.prompts:
+            return []
+        if self._vae is None:
+            self._vae = self.load_vae()
+        was_training = module.training
+        module.eval()
+        with progress_bar() as bar:
+            task = bar.add_task(f"drawing {what}", total=len(self.seeds), note="")
+            pictures = generate(
+                module.unet,
+                self._vae,
+                self.noise_schedule,
+                torch.stack([self.text.get(prompt) for prompt in self.config.prompts]),
+                self.text.get(""),
+                self.seeds,
+                resolution=self.resolution,
+                inference_steps=self.config.inference_steps,
+                guidance_scale=self.config.guidance_scale,
+                on_batch=lambda done: bar.update(task, completed=done),
+            )
+        module.train(was_training)
+        gc.collect()
+        return pictures
+
+    def base(self, module: LoraModule) -> list[Image.Image]:
+        """The base model's pictures, drawn once a process."""
+        if not self._base:
+            with without_adapter(module.unet):
+                self._base = self.draw(module, "with the base model")
+        return self._base
+
+    def write_sheet(self, path: Path, module: LoraModule, title: str, singles: Path | None = None) -> None:
+        """The before/after sheet; with `singles` also each picture, its settings in the PNG's text."""
+        tuned = self.draw(module, "with the adapter")
+        base = self.base(module)
+        sheet = before_after_sheet(base, tuned, self.config.prompts, self.seeds, title)
+        info = PngInfo()
+        info.add_text("Title", title)
+        write_with(path, lambda temporary: sheet.save(temporary, format="PNG", pnginfo=info))
+        if singles is None:
+            return
+        for kind, pictures in (("base", base), ("fine-tuned", tuned)):
+            for i, (picture, prompt, seed) in enumerate(zip(pictures, self.config.prompts, self.seeds, strict=True)):
+                info = PngInfo()
+                info.add_text("parameters", self._parameters(prompt, seed, picture))
+                target = singles / f"{i:02d}-{kind}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(target, pnginfo=info)
+
+    def _parameters(self, prompt: str, seed: int, picture: Image.Image) -> str:
+        """As A1111 writes them, so that a picture explains itself."""
+        return (
+            f"{prompt}\nSteps: {self.config.inference_steps}, Sampler: DPM++ 2M, "
+            f"CFG scale: {self.config.guidance_scale}, Seed: {seed}, Size: {picture.width}x{picture.height}"
+        )

@@ -1,0 +1,25 @@
+"""What the run tells the person in front of it, and its own log file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+console = Console(stderr=False, highlight=False, soft_wrap=True)
+_log: Path | None = None
+
+
+def log_to(path: Path | None) -> None:
+    """From now on, also append what is said to this file."""
+    global _log
+    _log = path
+
+
+def say(text: str) -> None:
+    """One line for the terminal (above a progress bar, if there is one) and for the log."""
+    console.print(text, markup=False)
+    if _log is not None:
+        with open(_log, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")

@@ -1,0 +1,169 @@
+"""What every test relies on: no network, one thread, a Stable Diffusion in miniature, and composed configurations."""
+
+from __future__ import annotations
+
+import os
+
+# before anything imports the libraries that read them once
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import ipaddress
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emote.config import Config, to_dataclass
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY_TOKENS = 32  # one a byte, so room for a short prompt
+
+
+def _is_local(family: int, address: Any) -> bool:
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return True
+    host = str(address[0])
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections and look-ups beyond this machine fail, as they do without a network."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: socket.socket, address: Any) -> Any:
+            if not _is_local(self.family, address):
+                raise ConnectionRefusedError(f"tests have no network: {address}")
+            return original(self, address)
+
+        return call
+
+    def look_up(host: Any, *arguments: Any, **keywords: Any) -> Any:
+        if host is not None and not _is_local(socket.AF_INET, (host.decode() if isinstance(host, bytes) else host,)):
+            raise socket.gaierror(f"tests have no network: {host}")
+        return getaddrinfo(host, *arguments, **keywords)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded(connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded(connect_ex))
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.fixture(autouse=True)
+def deterministic() -> Iterator[None]:
+    """One thread and deterministic kernels: results do not depend on how busy or how large the machine is."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a Stable Diffusion that a stock pipeline loads: 32 px pictures, 8×8 latents, random weights."""
+    return build_tiny_sd(tmp_path_factory.mktemp("tiny_sd"))
+
+
+@pytest.fixture
+def make_config() -> Callable[..., Config]:
+    """`make_config("experiment=smoke", **{"lora.rank": 8})`: conf/ composed with overrides, as plain dataclasses."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config)
+
+    def make(*overrides: str, **values: Any) -> Config:
+        typed = [f"{name}={'null' if value is None else value}" for name, value in values.items()]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return to_dataclass(compose("config", [*overrides, *typed]))
+
+    return make
+
+
+def build_tiny_sd(directory: Path) -> Path:
+    """Write a tiny Stable Diffusion of SD 1.5's layout, always the same, to `directory` and return it."""
+    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20)
+        tokenizer = build_tiny_tokenizer(directory / "tokenizer")
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=TINY_TOKENS,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=32,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 32),
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            layers_per_block=1,
+            cross_attention_dim=16,
+            attention_head_dim=2,
+            norm_num_groups=8,
+        )
+    scheduler = PNDMScheduler(  # SD 1.5's own configuration
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(directory)
+    return directory
+
+
+def build_tiny_tokenizer(directory: Path) -> Any:
+    """CLIP's tokenizer without merges: every byte is a token."""
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    directory.mkdir(parents=True, exist_ok=True)
+    vocabulary, merges = directory / "vocab.json", directory / "merges.txt"
+    vocabulary.write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
+    merges.write_text("#version: 0.2\n")
+    return CLIPTokenizer(str(vocabulary), str(merges), model_max_length=TINY_TOKENS, pad_token="<|endoftext|>")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from emote.config import Accelerator, ConfigError, Precision
+from emote.model.precision import Machine, decide
+
+T4 = Machine(gpu="Tesla T4", capability=(7, 5))
+A100 = Machine(gpu="NVIDIA A100", capability=(8, 0))
+MAC = Machine(mps=True)
+CPU = Machine()
+
+
+@pytest.mark.parametrize(
+    ("machine", "device", "dtype"),
+    [
+        (T4, "cuda", torch.float16),
+        (A100, "cuda", torch.bfloat16),
+        (MAC, "mps", torch.float32),
+        (CPU, "cpu", torch.float32),
+    ],
+)
+def test_auto_takes_the_best_device_and_what_it_computes_natively(
+    machine: Machine, device: str, dtype: torch.dtype
+) -> None:
+    decision = decide(Precision.auto, Accelerator.auto, machine)
+    assert (decision.device.type, decision.frozen) == (device, dtype)
+    assert decision.reason and "\n" not in decision.reason
+
+
+@pytest.mark.parametrize("machine", [T4, A100])
+@pytest.mark.parametrize("asked", [Precision.float32, Precision.fp16, Precision.bf16])
+def test_on_a_gpu_what_is_asked_is_done(machine: Machine, asked: Precision) -> None:
+    dtypes = {Precision.float32: torch.float32, Precision.fp16: torch.float16, Precision.bf16: torch.bfloat16}
+    assert decide(asked, Accelerator.cuda, machine).frozen is dtypes[asked]
+
+
+def test_bf16_on_a_t4_comes_with_a_warning_and_its_remedy() -> None:
+    reason = decide(Precision.bf16, Accelerator.auto, T4).reason
+    assert "emulated" in reason and "several times slower" in reason and "trainer.precision=fp16" in reason
+    assert "emulated" not in decide(Precision.bf16, Accelerator.auto, A100).reason
+
+
+def test_the_cpu_is_used_where_it_is_asked_although_there_is_a_gpu() -> None:
+    assert decide(Precision.auto, Accelerator.cpu, T4).device == torch.device("cpu")
+    assert decide(Precision.bf16, Accelerator.cpu, CPU).frozen is torch.bfloat16
+
+
+def test_fp16_on_a_cpu_is_refused_with_advice() -> None:
+    with pytest.raises(ConfigError, match="float32"):
+        decide(Precision.fp16, Accelerator.cpu, T4)
+
+
+@pytest.mark.parametrize("accelerator", [Accelerator.cuda, Accelerator.mps])
+def test_a_device_that_is_not_there_is_named_with_what_works_here(accelerator: Accelerator) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decide(Precision.auto, accelerator, CPU)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "this machine has none" in lines[0] and "python train.py experiment=quickstart" in lines[1]
+
+
+def test_this_machine_can_be_asked() -> None:
+    assert decide(Precision.auto, Accelerator.auto).reason
