@@ -42,6 +42,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, InterpolationValidationError, OmegaConfBaseException
@@ -85,15 +86,15 @@ def main(argv: list[str]) -> int:
         print(f"error: {_together(_explained(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:  # emote.training's Interrupted is one, and knows its signal
-        print("interrupted; the same command goes on from what was saved", file=sys.stderr)
+        print(str(stop) or "interrupted", file=sys.stderr)
         return 128 + int(getattr(stop, "signal_number", 2))
 
 
 def compose_config(words: list[str]) -> Config:
     """The checked configuration that the words of a command line compose to; raises ConfigError with all mistakes."""
     with _composer() as composer:
-        check(composer, words, sweep=False)
-        return to_dataclass(_compose(composer, words))
+        found = check(composer, words, sweep=False)
+        return to_dataclass(_compose_of_sweep(composer, found.first, found))
 
 
 def _main(composer: Hydra, flags: argparse.Namespace) -> int:
@@ -113,7 +114,7 @@ def _main(composer: Hydra, flags: argparse.Namespace) -> int:
         composer.show_cfg("config", _for_hydra(words), flags.cfg, flags.package, flags.resolve)
     elif flags.resolve or flags.package:
         raise ConfigError("--resolve and --package go with --cfg: python train.py --cfg job --resolve")
-    elif check(composer, words, sweep=flags.multirun):
+    elif check(composer, words, sweep=flags.multirun).sweep:
         return _run_sweep(composer, words)
     else:
         _run_single(composer, words)
@@ -169,15 +170,23 @@ def _leave_to_hydra(argv: list[str]) -> int:
 def _composer() -> Iterator[Hydra]:
     """Hydra over conf/, with the schema registered."""
     ConfigStore.instance().store(name="schema", node=Config)
-    with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
-        composer = GlobalHydra.instance().hydra
-        assert composer is not None
-        yield composer
+    outer = get_gh_backup()  # whoever calls may be using Hydra, which is one for a process
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
+            composer = GlobalHydra.instance().hydra
+            assert composer is not None
+            yield composer
+    finally:
+        restore_gh_from_backup(outer)
+
+
+def _compose_all(composer: Hydra, words: list[str]) -> DictConfig:
+    return composer.compose_config("config", _for_hydra(words), run_mode=RunMode.RUN, with_log_configuration=False)
 
 
 def _compose(composer: Hydra, words: list[str]) -> DictConfig:
-    composed = composer.compose_config("config", _for_hydra(words), run_mode=RunMode.RUN, with_log_configuration=False)
-    return _without_hydra(composed)
+    return _without_hydra(_compose_all(composer, words))
 
 
 def _without_hydra(composed: DictConfig) -> DictConfig:
@@ -306,11 +315,18 @@ class Groups:
 class Findings:
     """What a check found: the mistakes, the keys they are about, and the command line as it was meant."""
 
+    sweep: bool
     mistakes: list[str] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)
     meant: list[list[str]] = field(default_factory=list)  # for each word its values, one unless it is a sweep
+    several: dict[str, str] = field(default_factory=dict)  # words with several values, and what else they may mean
     sound_files: dict[str, bool] = field(default_factory=dict)
     composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
+
+    @property
+    def first(self) -> list[str]:
+        """The words of the first job."""
+        return [values[0] for values in self.meant]
 
     def add(self, line: str, *suspects: str) -> None:
         if line not in self.mistakes:
@@ -318,56 +334,65 @@ class Findings:
         self.suspects.update(suspects)
 
 
-def check(composer: Hydra, words: list[str], sweep: bool) -> bool:
-    """Compare the words with the schema and the composed values with their rules; True where they make a sweep.
+def check(composer: Hydra, words: list[str], sweep: bool) -> Findings:
+    """Compare the words with the schema and the composed values with their rules: are they a sweep, what is composed.
     Raises ConfigError with everything that is wrong, not only the first."""
-    found = Findings()
+    found = Findings(sweep or "hydra.mode=MULTIRUN" in words)
     groups = _groups(composer, [word for word in words if word.startswith("hydra.searchpath=")])
-    sweep, swept_by_files = _sweep_of_files(composer, words, groups, sweep)
-    _check_words(composer, [*swept_by_files, *words], groups, sweep, found)
+    _check_words(composer, words, groups, found)
+    _check_sweep_of_files(composer, groups, found)
+    for word, hint in found.several.items() if not found.sweep else ():
+        found.add(f"{word} has several values: add -m to run each{hint}", word.partition("=")[0])
     for combination in _combinations(found.meant):
         if _check_files(composer, combination, found):
             _check_composed(composer, combination, found)
     if found.mistakes:
         raise ConfigError(_together(found.mistakes))
     _announce_hardware(composer, words, groups)
-    return sweep
+    return found
 
 
 def _groups(composer: Hydra, searchpath: list[str]) -> Groups:
-    loader: Any = composer.config_loader
-
-    def options(group: str) -> list[str]:
-        names = loader.get_group_options(group, ObjectType.CONFIG, "config", searchpath)
-        folders = loader.get_group_options(group, ObjectType.GROUP, "config", searchpath)
-        return names + [f"{folder}/{name}" for folder in folders for name in options(f"{group}/{folder}")]
-
     with _explaining():
-        primary = loader.repository.load_config("config")
-        entries = [entry for entry in primary.defaults_list if isinstance(entry, GroupDefault) and not entry.override]
-        defaults: dict[str, Any] = {str(entry.group): entry.value for entry in entries}
+        repository = _repository(composer, searchpath)
+
+        def options(group: str) -> list[str]:
+            names = list(repository.get_group_options(group, ObjectType.CONFIG))
+            folders = repository.get_group_options(group, ObjectType.GROUP)
+            return names + [f"{folder}/{name}" for folder in folders for name in options(f"{group}/{folder}")]
+
+        entries = repository.load_config("config").defaults_list
+        chosen = [entry for entry in entries if isinstance(entry, GroupDefault) and not entry.override]
+        defaults: dict[str, Any] = {str(entry.group): entry.value for entry in chosen}
         return Groups({group: options(group) for group in defaults}, defaults)
 
 
-def _sweep_of_files(composer: Hydra, words: list[str], groups: Groups, sweep: bool) -> tuple[bool, list[str]]:
-    """An experiment may bring its sweep along (hydra.sweeper.params, hydra.mode): is it one, and its words."""
+def _repository(composer: Hydra, words: list[str]) -> Any:
+    """What finds the files of conf/, and of the directories that the words add to it."""
+    loader: Any = composer.config_loader
+    return loader._parse_overrides_and_create_caching_repo("config", words)[1]
+
+
+def _check_sweep_of_files(composer: Hydra, groups: Groups, found: Findings) -> None:
+    """An experiment may bring its sweep along, as hydra.sweeper.params, and say hydra.mode: MULTIRUN."""
+    files = _files_of(found.first)
     try:
-        arguments: dict[str, Any] = {"run_mode": RunMode.MULTIRUN, "with_log_configuration": False}
-        master = composer.compose_config("config", _for_hydra(words), validate_sweep_overrides=False, **arguments)
+        composed = _compose_all(composer, files)
     except COMPOSING_FAILS:
-        return sweep or "hydra.mode=MULTIRUN" in words, []  # what is wrong comes to light below
-    if master.hydra.mode is not None:
-        sweep = sweep or master.hydra.mode is RunMode.MULTIRUN
-    if master.hydra.runtime.choices["hydra/sweeper"] != "basic":
-        return sweep, []
-    swept = _sweeper_words(master)
-    if swept and not sweep:
-        raise ConfigError(f"hydra.sweeper.params has a sweep over {', '.join(swept)}: add -m to run each")
-    typed = {word.split("=")[0] for word in words}
-    return sweep, [word for word in swept if word.split("=")[0] not in typed]
+        return  # what is wrong comes to light below
+    found.composed[tuple(files)] = _without_hydra(composed)
+    found.sweep = found.sweep or composed.hydra.mode is RunMode.MULTIRUN
+    if composed.hydra.runtime.choices["hydra/sweeper"] == "basic" and (swept := _sweeper_words(composed)):
+        typed = {word.partition("=")[0] for word in found.first}
+        _check_words(composer, [word for word in swept if word.partition("=")[0] not in typed], groups, found)
 
 
-def _check_words(composer: Hydra, words: list[str], groups: Groups, sweep: bool, found: Findings) -> None:
+def _files_of(words: list[str]) -> list[str]:
+    """The words that decide which files are composed: all but `key=value`."""
+    return [word for word in words if word.partition("=")[0] not in LEAVES]
+
+
+def _check_words(composer: Hydra, words: list[str], groups: Groups, found: Findings) -> None:
     parser = OverridesParser.create(composer.config_loader)
     chosen: set[str] = set()
     for word in words:
@@ -384,7 +409,7 @@ def _check_words(composer: Hydra, words: list[str], groups: Groups, sweep: bool,
             continue
         chosen.add(override.key_or_group)
         if override.is_sweep_override():
-            _check_sweep(override, groups, parser, sweep, found)
+            _check_sweep(override, groups, parser, found)
         else:
             found.meant.append(_check_word(override, groups, found))
     found.meant = [values for values in found.meant if values]
@@ -409,11 +434,14 @@ def _unreadable(word: str, groups: Groups, parser: OverridesParser) -> str:
     return f"{word} cannot be read as key=value"
 
 
-def _check_sweep(override: Override, groups: Groups, parser: OverridesParser, sweep: bool, found: Findings) -> None:
+def _check_sweep(override: Override, groups: Groups, parser: OverridesParser, found: Findings) -> None:
     key, said = override.key_or_group, str(override.input_line)
     if not override.is_discrete_sweep():
         found.add(f"{said} names no values; say them, or range(…)", key)
         return
+    found.several[said] = _other_meaning(key, said.partition("=")[2])
+    if found.several[said] and not found.sweep:
+        return  # probably not meant as a sweep
     before = len(found.mistakes)
     values: list[str] = []
     try:
@@ -424,19 +452,20 @@ def _check_sweep(override: Override, groups: Groups, parser: OverridesParser, sw
     for text in texts:
         word = f"{override.get_key_element()}={text}"
         values += _check_word(parser.parse_override(word), groups, found)
-    if not sweep:
-        kind = LEAVES[key][1] if key in LEAVES else None
-        value = said.partition("=")[2]
-        hint = ""
-        if "List" in str(kind) or key == "lora.targets":
-            hint = f", or brackets to mean a list: {shlex.quote(f'{key}=[{value}]')}"
-        elif kind in (str, typing.Optional[str]):  # noqa: UP045
-            quoted = f'{key}="{value}"'
-            hint = f", or quotes to mean one text: {shlex.quote(quoted)}"
-        found.add(f"{said} has several values: add -m to run each{hint}", key)
-    elif not values and len(found.mistakes) == before:
+    if not values and len(found.mistakes) == before:
         found.add(f"{said} has no value at all", key)
     found.meant.append(values)
+
+
+def _other_meaning(key: str, value: str) -> str:
+    """What else `key=a,b` may have been meant as."""
+    kind = LEAVES[key][1] if key in LEAVES else None
+    if typing.get_origin(kind) is list or key == "lora.targets":
+        return f", or brackets to mean a list: {shlex.quote(f'{key}=[{value}]')}"
+    if kind is str or str in typing.get_args(kind):
+        quoted = f'{key}="{value}"'
+        return f", or quotes to mean one text: {shlex.quote(quoted)}"
+    return ""
 
 
 def _check_word(override: Override, groups: Groups, found: Findings) -> list[str]:
@@ -570,7 +599,7 @@ def _unknown(key: str, groups: Groups) -> str:
 
 def _guesses(key: str, groups: Groups) -> list[str]:
     """The key or group that was probably meant, in a list; [] where nothing is near."""
-    if key in SECTIONS:
+    if key in SECTIONS or key.partition("/")[2] in groups.options.get(key.partition("/")[0], []):
         return []
     name = key.replace("/", ".")
     last = name.rsplit(".", 1)[-1]
@@ -603,11 +632,11 @@ def _combinations(values: list[list[str]]) -> list[list[str]]:
 def _check_files(composer: Hydra, words: list[str], found: Findings) -> bool:
     """Compare the YAML files that these words compose with the schema; False where one is not as it should be."""
     loader: Any = composer.config_loader
-    words = _for_hydra([word for word in words if word.split("=")[0] not in LEAVES])
+    words = _for_hydra(_files_of(words))
     if (seen := " ".join(words)) not in found.sound_files:
         try:
             files = loader.compute_defaults_list("config", words, RunMode.RUN).defaults
-            _, repository = loader._parse_overrides_and_create_caching_repo("config", words)
+            repository = _repository(composer, words)
             ours = [part for part in files if not re.match(r"hydra/|schema$", part.config_path)]
             found.sound_files[seen] = all([_check_file(repository, part, found) for part in ours])  # noqa: C419
         except COMPOSING_FAILS as error:
@@ -622,9 +651,7 @@ def _blamed(line: str, error: BaseException, composer: Hydra, words: list[str]) 
     missing = re.search(r"In 'config': Could not find '(.+?)/([^/]+?)'", str(error))
     for word in words if missing else []:
         with suppress(*COMPOSING_FAILS):
-            loader: Any = composer.config_loader
-            _, repository = loader._parse_overrides_and_create_caching_repo("config", words)
-            chosen = repository.load_config(word.replace("=", "/", 1))
+            chosen = _repository(composer, words).load_config(word.replace("=", "/", 1))
             wanted = [(getattr(d, "group", "").lstrip("/"), getattr(d, "value", "")) for d in chosen.defaults_list]
             if missing and (missing[1], missing[2]) in wanted:
                 return line.replace("conf/config.yaml", _where(chosen, word.replace("=", "/", 1)))
@@ -676,8 +703,8 @@ def _check_composed(composer: Hydra, words: list[str], found: Findings) -> None:
 
 def _compose_of_sweep(composer: Hydra, words: list[str], found: Findings) -> DictConfig:
     """As _compose, but the files once for all jobs with the same ones: then values are set as Hydra sets them."""
-    values = [word for word in words if word.split("=")[0] in LEAVES]
-    files = tuple(word for word in words if word not in values)
+    files = tuple(_files_of(words))
+    values = [word for word in words if word not in files]
     if files not in found.composed:
         found.composed[files] = _compose(composer, list(files))
     composed = copy.deepcopy(found.composed[files])

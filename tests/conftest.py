@@ -95,7 +95,6 @@ def make_config() -> Callable[..., Config]:
 def build_tiny_sd(directory: Path) -> Path:
     """Write a tiny Stable Diffusion of SD 1.5's layout, always the same, to `directory` and return it."""
     from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.random.fork_rng(devices=[]):
@@ -142,7 +141,7 @@ def build_tiny_sd(directory: Path) -> Path:
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    StableDiffusionPipeline(
+    assemble(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
@@ -153,6 +152,12 @@ def build_tiny_sd(directory: Path) -> Path:
         requires_safety_checker=False,
     ).save_pretrained(directory)
     return directory
+
+
+def assemble(**parts: Any) -> Any:
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline(**parts)
 
 
 def build_tiny_tokenizer(directory: Path) -> Any:

@@ -151,7 +151,7 @@ def _csv(path: Path, text_column: str) -> Iterator[tuple[int, str, str]]:
                 )
             yield line, _file_name(path, line, entry), _text(path, line, text_column, entry[text_column])
     except csv.Error as error:
-        raise ConfigError(f"{path} line {reader.line_num} is no CSV ({error})") from error
+        raise ConfigError(f"{path} line {reader.reader.line_num} is no CSV ({error})") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -94,6 +94,8 @@ def _draw_svg(data: bytes, size_px: int) -> bytes:
                 svg_string=data.decode("utf-8-sig"), width=size_px, height=size_px, dpi=96, skip_system_fonts=True
             )
         )
+    except UnicodeDecodeError as error:
+        raise BadImage("broken SVG (it is not UTF-8)") from error
     except (ValueError, OverflowError) as error:
         raise BadImage(f"broken SVG ({_one_line(error)})") from error
 

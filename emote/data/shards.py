@@ -88,7 +88,7 @@ class Shards:
         return {**self.__dict__, "_open": {}}  # mappings belong to one process
 
 
-def group_keys(keys: Iterable[str], most: int = MOST_KEYS) -> list[Group]:
+def group_keys(keys: Iterable[str], most: int) -> list[Group]:
     """Distinct keys, sorted, in groups of at most `most` that share their leading bits.
 
     A group that is too large is halved by the next bit, on its own: a key more or less changes one group.
@@ -118,7 +118,7 @@ def complete(
     was built. Raises ConfigError where `directory` cannot be written or is full.
     """
     recipe = {"format": FORMAT, **recipe}
-    wanted = {directory / f"{_hash([recipe, group])}.safetensors": group for group in group_keys(keys)}
+    wanted = {directory / f"{_hash([recipe, group])}.safetensors": group for group in group_keys(keys, MOST_KEYS)}
     found, damaged = _verified(wanted, workers)
     if len(found) < len(wanted):
         lock = directory / f"{_hash(recipe)[:16]}.lock"
@@ -143,26 +143,32 @@ def _build(missing: dict[Path, Group], lock: Path, recipe: Mapping, make: Make, 
     groups = list(missing.values())
     with _progress(f"encoding {unit}", total) as advance, closing(make(groups, advance)) as made:
         for (path, group), (tensors, bad) in zip(missing.items(), made, strict=True):
-            data = _serialise(tensors, bad, group, recipe)
+            parts = _serialise(tensors, bad, group, recipe)
+            size = sum(map(len, parts))
             left = total - sum(len(shard.keys) + len(shard.bad) for shard in built.values())
-            _write(path, data, lock, whole_bytes=len(data) * left // len(group))
+            _write(path, parts, lock, size, whole_bytes=size * left // len(group))
             shapes = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
             built[path] = Shard(path, tuple(key for key in group if key not in bad), bad, shapes)
     return built
 
 
-def _serialise(tensors: dict[str, Tensor], bad: dict[str, str], group: Group, recipe: Mapping) -> bytes:
-    metadata = {"keys": json.dumps(group), "bad": json.dumps(bad, sort_keys=True), "recipe": _json(recipe)}
+def _serialise(
+    tensors: dict[str, Tensor], bad: dict[str, str], group: Group, recipe: Mapping
+) -> list[bytes | memoryview]:
+    """The file, in parts. The same content gives the same bytes."""
     good = len(group) - len(bad)
     assert all(len(tensor) == good for tensor in tensors.values()), "one row for each good key"
-    tensors = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
-    # the digest is over the bytes as written, and stands before them: write once without it, and hash
-    bare = safetensors.torch.save(tensors, metadata)
-    digest = _content_hash(metadata)
+    bare = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
     start = 8 + int.from_bytes(bare[:8], "little")
-    digest.update(memoryview(bare)[start:])
-    del bare
-    return safetensors.torch.save(tensors, {**metadata, "sha256": digest.hexdigest()})
+    rows = memoryview(bare)[start:]
+    metadata = {"keys": json.dumps(group), "bad": _json(bad), "recipe": _json(recipe)}
+    digest = _content_hash(metadata)
+    digest.update(rows)
+    # written here, since the library's own writer puts metadata in an order that differs from run to run
+    header = {**json.loads(bare[8:start]), "__metadata__": {**metadata, "sha256": digest.hexdigest()}}
+    text = _json(header).encode()
+    text += b" " * (-len(text) % 8)  # the format wants the rows aligned
+    return [len(text).to_bytes(8, "little"), text, rows]
 
 
 def _content_hash(metadata: Mapping[str, str]) -> Any:
@@ -177,7 +183,7 @@ def _verified(wanted: Mapping[Path, Group], workers: int) -> tuple[dict[Path, Sh
     def look(path: Path) -> Shard | str | None:
         try:
             return verify(path, wanted[path])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except Damaged as error:
             return str(error)
@@ -218,12 +224,12 @@ def verify(path: Path, group: Group) -> Shard:
     return Shard(path, good, bad, shapes)
 
 
-def _write(path: Path, data: bytes, lock: Path, whole_bytes: int) -> None:
+def _write(path: Path, parts: list[bytes | memoryview], lock: Path, size: int, whole_bytes: int) -> None:
     """Write all or nothing: a reader, or the next build, never sees half a file."""
     temporary = path.with_name(f"{lock.stem}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -232,7 +238,7 @@ def _write(path: Path, data: bytes, lock: Path, whole_bytes: int) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(path.parent).free
             raise ConfigError(
-                f"no space is left in {path.parent}: the next file needs {len(data):,} bytes, all that is missing "
+                f"no space is left in {path.parent}: the next file needs {size:,} bytes, all that is missing "
                 f"about {whole_bytes:,}, and {free:,} are free; make room, or say run.cache_dir=<a larger disk>"
             ) from error
         raise

@@ -94,6 +94,8 @@ def load_for_sampling(unet: UNet2DConditionModel, path: Path) -> None:
             str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True,
             return_lora_metadata=True,
         )  # fmt: skip
+        if any(name.startswith("text_encoder") for name in state):
+            raise ConfigError(f"{file} adapts the text encoder too, which this model keeps as it is")
         given = {name.removeprefix("unet."): tensor for name, tensor in _as_peft(state).items()}
         _check_fits(unet, given, file)
         StableDiffusionPipeline.load_lora_into_unet(

@@ -37,6 +37,7 @@ def fit(
     The learning rate is constant after the warm-up and falls linearly to zero over the last
     `decay_share` of `steps`. Interrupted at any moment, the same call goes on from the last save.
     """
+    torch.set_flush_denormal(True)  # CPUs are many times slower on numbers near zero, which decayed moments become
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True

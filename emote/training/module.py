@@ -99,12 +99,14 @@ class LoraModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = adapter_state(self.unet)  # nothing frozen
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            counts["completed"] = counts["processed"] = counts["ready"]  # saved at a step's end: the batch is done
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         load_adapter_state(self.unet, checkpoint["state_dict"])
+        # Lightning's loops start afresh, as the loader does, which begins at this step: a restored count of batches
+        # would shift the accumulation. Only the number of steps goes on.
+        del checkpoint["loops"]
+        steps = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+        steps.ready = steps.completed = checkpoint["global_step"]
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> None:  # type: ignore[override]
         """Nothing to do: `on_load_checkpoint` has compared the names and loaded the adapter."""

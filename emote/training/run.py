@@ -83,18 +83,18 @@ def _run(config: Config, command: list[str], stop: StopRequest) -> Path:
             return done
         folder.root.mkdir(parents=True, exist_ok=True)
         log_to(folder.log)
-        say(f"run {name}: {len(found.items)} pictures, {step} steps, on {device_name(decision.device)}")
+        say(f"run {name}: {len(found.entries)} pictures, {step} steps, on {device_name(decision.device)}")
         say(f"precision: {decision.reason}")
         mixed = _check_arithmetic(config, decision, folder)
 
         clock = {"cache": 0.0, "train": 0.0, "sample": 0.0}
         with _timed(clock, "cache"):
-            prepared, prompts = _prepare(config, base, weights, found, decision)
+            prepared = _prepare(config, base, weights, found, decision)
         module = _build_module(config, base, prepared, decision)
         sampler = Sampler(
             config.callbacks.samples,
-            partial(components.load_vae, base, torch.float32, torch.device("cpu")),
-            prompts,
+            partial(components.load_vae, base, torch.float32, "cpu", variant=config.model.variant),
+            prepared.text,
             components.load_scheduler(base).config,
             config.data.resolution,
         )
@@ -190,42 +190,39 @@ def _hardware_and_model(config: Config) -> tuple[Decision, Path]:
 
 def _prepare(
     config: Config, base: Path, weights: dict[str, str], found: Scan, decision: Decision
-) -> tuple[Prepared, Any]:
+) -> Prepared:
     """Encode what is not encoded yet. VAE and text encoder exist only within this call."""
-    from emote.data.cache import build_text
-
     device = decision.device
 
     def load_picture_encoder() -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
         # float32: half precision overflows in SD's VAE, and this happens once
-        vae = components.load_vae(base, torch.float32, device)
+        vae = components.load_vae(base, torch.float32, device, variant=config.model.variant)
         return lambda pixels: components.encode_pictures(vae, pixels.to(device))
 
     def load_text_encoder() -> Callable[[list[str]], torch.Tensor]:
         tokenizer = components.load_tokenizer(base)
-        encoder = components.load_text_encoder(base, torch.float32, device)
+        encoder = components.load_text_encoder(base, torch.float32, device, variant=config.model.variant)
         return lambda captions: components.encode_prompts(tokenizer, encoder, captions)
 
-    cache = Path(config.run.cache_dir)
     prepared = prepare(
         found,
         config.data,
         load_picture_encoder=load_picture_encoder,
-        picture_key=weights["vae"],
+        picture_encoder_key=weights["vae"],
         load_text_encoder=load_text_encoder,
-        text_key=weights["text_encoder"],
-        directory=cache,
+        text_encoder_key=weights["text_encoder"],
+        cache_dir=Path(config.run.cache_dir),
+        prompts=config.callbacks.samples.prompts,
         workers=config.trainer.num_workers,
     )
-    prompts = build_text(config.callbacks.samples.prompts, load_text_encoder, weights["text_encoder"], cache)
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return prepared, prompts
+    return prepared
 
 
 def _build_module(config: Config, base: Path, prepared: Prepared, decision: Decision) -> LoraModule:
-    unet = components.load_unet(base, decision.frozen, config.model.variant)
+    unet = components.load_unet(base, decision.frozen, variant=config.model.variant)
     if config.trainer.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     attach(unet, config.lora)
@@ -273,9 +270,8 @@ def _fit(
         say(f"going on from step {start}")
     scored = [r["validation_loss"] for r in folder.metrics.rows() if "validation_loss" in r and r["step"] <= start]
     size = micro_batch(trainer_config)
-    training_set = TrainingSet(
-        prepared, seed=config.seed, start_position=start * trainer_config.batch_size, flip=config.data.flip
-    )
+    batch = trainer_config.batch_size
+    training_set = TrainingSet(prepared, config.seed, batch, start * batch, max_steps * batch)
     callbacks: list[pl.Callback] = [
         ProgressLine(max_steps),
         Metrics(folder.metrics, last_row),
@@ -292,7 +288,7 @@ def _fit(
         devices=trainer_config.devices,
         max_steps=max_steps,
         max_epochs=-1,
-        accumulate_grad_batches=trainer_config.batch_size // trainer_config.devices // size,
+        accumulate_grad_batches=batch // trainer_config.devices // size,
         callbacks=[*_extra_callbacks(config), *callbacks],
         logger=loggers,
         plugins=[precision_plugin(decision.frozen, decision.device), AtomicCheckpointIO()],

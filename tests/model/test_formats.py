@@ -11,11 +11,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from emote.config import AdapterDtype, ConfigError
 from emote.model.adapter import attach, trainable, without_adapter
 from emote.model.formats import kohya_name, load_for_sampling, read_metadata, save_diffusers, save_kohya
+from tests.conftest import assemble
 from tests.model.helpers import PRESETS, answer, fresh_unet, learn, lora_config, sd15_unet
 
 SCALES = ((4, 4.0), (4, 8.0), (3, 0.5))
@@ -53,9 +54,8 @@ def test_a_stock_pipeline_draws_as_the_trained_unet_did(
     changes: dict[str, Any] = {"targets": preset, "rank": rank, "alpha": alpha}
     unet = trained(tiny_sd, **changes)
     file = write(unet, tmp_path, **changes)
-    pipeline = StableDiffusionPipeline(
-        **stock.components | {"unet": fresh_unet(tiny_sd)}, requires_safety_checker=False
-    )
+    parts = stock.components | {"unet": fresh_unet(tiny_sd)}
+    pipeline = assemble(**parts, requires_safety_checker=False)
     plain = answer(pipeline.unet)
     pipeline.load_lora_weights(str(tmp_path), weight_name=file.name)
     assert torch.equal(answer(pipeline.unet), answer(unet))
@@ -191,6 +191,15 @@ def test_an_adapter_of_another_base_model_is_refused(tiny_sd: Path, tmp_path: Pa
     )  # fmt: skip
     with pytest.raises(ConfigError, match="another base model"):
         load_for_sampling(other, file)
+
+
+def test_an_adapter_of_the_text_encoder_too_is_refused(tiny_sd: Path, tmp_path: Path) -> None:
+    file = write_kohya(trained(tiny_sd), tmp_path)
+    name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+    extra = {f"{name}.lora_down.weight": torch.zeros(4, 16), f"{name}.lora_up.weight": torch.zeros(32, 4)}
+    save_file(load_file(file) | extra, file)
+    with pytest.raises(ConfigError, match="text encoder"):
+        load_for_sampling(fresh_unet(tiny_sd), file)
 
 
 def test_what_is_no_adapter_is_refused(tiny_sd: Path, tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""The runs on this disk: what they are, how far they got, how much room they take."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from emote.config import ConfigError
+from emote.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """finished: delivered step counts.  saved: the furthest checkpoint.  losses: of the last delivery."""
+
+    name: str
+    finished: list[int]
+    saved: int
+    train_loss: float | None
+    held_out_loss: float | None
+    size_bytes: int
+    age_seconds: float
+
+
+def list_runs(directory: Path) -> list[RunRow]:
+    """All runs in a directory, the newest first. Anything else that lies there is left alone."""
+    found = []
+    for root in directory.glob("*/"):
+        folder = RunFolder(root)
+        if not (root / "arithmetic.json").exists():
+            continue
+        finished = folder.delivered_steps()
+        summary = json.loads((folder.deliverables(finished[-1]) / "summary.json").read_text()) if finished else {}
+        files = [path.stat() for path in root.rglob("*") if path.is_file()]
+        found.append(
+            RunRow(
+                name=root.name,
+                finished=finished,
+                saved=folder.latest_checkpoint(at_most=10**9),
+                train_loss=summary.get("train_loss", {}).get("last_500_mean"),
+                held_out_loss=summary.get("validation_loss", {}).get("final"),
+                size_bytes=sum(stat.st_size for stat in files),
+                age_seconds=time.time() - max((stat.st_mtime for stat in files), default=time.time()),
+            )
+        )
+    return sorted(found, key=lambda row: row.age_seconds)
+
+
+def delete_run(directory: Path, name: str) -> RunRow:
+    """Remove the one run that is called `name`, or whose identity begins with it. Raises ConfigError otherwise."""
+    rows = list_runs(directory)
+    chosen = [row for row in rows if row.name == name or row.name.rsplit("-", 1)[-1].startswith(name)]
+    if len(chosen) != 1:
+        known = ", ".join(row.name for row in rows) or "none"
+        raise ConfigError(f"delete must name one run in {directory}, got {name} ({len(chosen)} match); runs: {known}")
+    shutil.rmtree(directory / chosen[0].name)
+    return chosen[0]
+
+
+def print_runs(rows: list[RunRow], console: Console) -> None:
+    table = Table(box=None, header_style="bold")
+    for title in ("run", "finished", "saved", "loss", "held-out", "size", "age"):
+        table.add_column(title, justify="left" if title in ("run", "finished") else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            ", ".join(map(str, row.finished)) or "–",
+            str(row.saved),
+            "–" if row.train_loss is None else f"{row.train_loss:.4f}",
+            "–" if row.held_out_loss is None else f"{row.held_out_loss:.4f}",
+            readable_bytes(row.size_bytes),
+            readable_age(row.age_seconds),
+        )
+    console.print(table)
+
+
+def readable_bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def readable_age(seconds: float) -> str:
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
