@@ -58,6 +58,7 @@ from emote.config import (
     schema_keys,
     to_dataclass,
 )
+from emote.quiet import quiet_libraries
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 OPEN = "callbacks.extra"  # the one place where a key may be added
@@ -208,6 +209,7 @@ def _job(composed: DictConfig) -> Any:
         raise ConfigError(_together(_explained(error))) from error
     if wrong := problems(config):
         raise ConfigError(_together(wrong))
+    quiet_libraries()
     from emote.training.run import run  # late: it imports torch
 
     return run(config, _said(HydraConfig.get()))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from string import Formatter
-from typing import Any, Dict, List, Optional, get_type_hints  # noqa: UP035 - omegaconf reads these
+from typing import Any, Dict, List, Optional, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -349,5 +349,3 @@ def micro_batch(trainer: TrainerConfig) -> int:
     """The largest divisor of the share of one device that is within `max_micro_batch`: the effective batch stays."""
     share = trainer.batch_size // trainer.devices
     return next(n for n in range(min(share, trainer.max_micro_batch), 0, -1) if share % n == 0)
-
-

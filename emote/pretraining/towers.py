@@ -30,13 +30,19 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"), "removed", invert=True),
+            pre_tokenizers.Split(
+                Regex(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"), "removed", invert=True
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False, min_frequency=1
+        vocab_size=VOCABULARY,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+        min_frequency=1,
     )
     names = [text for name, aliases in catalogue().values() for text in (name, *aliases)]
     frame = ["an emoji of a", "openmoji style", "twemoji style"] * 500
@@ -89,9 +95,7 @@ def train_towers(art: ArtSet, tokenizer: CLIPTokenizer, work: Path, steps: int, 
 
     def losses_at(step: int, generator: torch.Generator) -> Losses:
         chosen = torch.multinomial(art.weight.clamp(min=0.3), BATCH, generator=generator)
-        captions = [
-            write_caption(art.names[i], art.aliases[i], art.style[i], generator) for i in chosen.tolist()
-        ]
+        captions = [write_caption(art.names[i], art.aliases[i], art.style[i], generator) for i in chosen.tolist()]
         # the vision tower sees small shifts, so that it does not know a picture by its pixels
         images = F.pad(to_unit(art.pixels[chosen]), (4, 4, 4, 4), value=1.0)
         top, left = torch.randint(9, (2,), generator=generator).tolist()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch.nn import functional as F
 
 from emote.pretraining.art_set import ArtSet, to_unit
 from emote.pretraining.loop import Losses, fit
@@ -46,9 +45,7 @@ def train_vae(art: ArtSet, work: Path, steps: int, seed: int) -> AutoencoderKL:
     def losses_at(step: int, generator: torch.Generator) -> Losses:
         chosen = seen[torch.multinomial(art.weight[seen], BATCH, generator=generator)]
         coloured = torch.rand(BATCH, generator=generator) < 0.3
-        pixels = np.where(
-            coloured.numpy()[:, None, None, None], art.coloured[chosen], art.pixels[chosen]
-        )
+        pixels = np.where(coloured.numpy()[:, None, None, None], art.coloured[chosen], art.pixels[chosen])
         images = to_unit(pixels)
         flip = torch.rand(BATCH, generator=generator) < 0.5
         images[flip] = images[flip].flip(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
@@ -16,8 +17,8 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def wrap(text: str, width_px: int, size: int, lines: int) -> list[str]:
-    """Break a text into at most so many lines; what does not fit ends in an ellipsis."""
-    face, out, rest = font(size), [], text.split()
+    """Break a text into at most so many lines, one at least; what does not fit ends in an ellipsis."""
+    face, out, rest = font(size), [], text.split() or [""]
     while rest and len(out) < lines:
         line = rest.pop(0)
         while rest and face.getlength(f"{line} {rest[0]}") <= width_px:
@@ -25,9 +26,15 @@ def wrap(text: str, width_px: int, size: int, lines: int) -> list[str]:
         out.append(line)
     if rest:
         out[-1] += " …"
-    while out and face.getlength(out[-1]) > width_px and len(out[-1]) > 2:
-        out[-1] = out[-1][:-2].rstrip(" …") + "…"
-    return out
+    return [line if face.getlength(line) <= width_px else _shorten(line, width_px, face) for line in out]
+
+
+def _shorten(line: str, width_px: int, face: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    def ending_at(count: int) -> str:
+        return line[:count].rstrip(" …") + "…"
+
+    too_long = bisect_right(range(len(line)), width_px, key=lambda count: face.getlength(ending_at(count)))
+    return ending_at(max(0, too_long - 1))
 
 
 def before_after_sheet(

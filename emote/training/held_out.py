@@ -39,9 +39,7 @@ class HeldOut:
             batch = pairs[start : start + BATCH]
             mean_BCHW = torch.stack([self.prepared.latents.get(e.content, 0)[0] for e, _ in batch])
             embedding_BTD = torch.stack([self.prepared.text.get(e.caption) for e, _ in batch])
-            noise_BCHW = torch.stack(
-                [_noise(example.content, level, mean_BCHW.shape[1:]) for example, level in batch]
-            )
+            noise_BCHW = torch.stack([_noise(example.content, level, mean_BCHW.shape[1:]) for example, level in batch])
             error_B = module.denoising_error(
                 mean_BCHW.to(module.device),
                 noise_BCHW.to(module.device),

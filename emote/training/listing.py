@@ -55,7 +55,7 @@ def list_runs(directory: Path) -> list[RunRow]:
 def delete_run(directory: Path, name: str) -> RunRow:
     """Remove the one run that is called `name`, or whose identity begins with it. Raises ConfigError otherwise."""
     rows = list_runs(directory)
-    chosen = [row for row in rows if row.name == name or row.name.rsplit("-", 1)[-1].startswith(name)]
+    chosen = [row for row in rows if name and (row.name == name or row.name.rsplit("-", 1)[-1].startswith(name))]
     if len(chosen) != 1:
         known = ", ".join(row.name for row in rows) or "none"
         raise ConfigError(f"delete must name one run in {directory}, got {name} ({len(chosen)} match); runs: {known}")

@@ -39,15 +39,17 @@ class LoraModule(pl.LightningModule):
         self._losses: list[torch.Tensor] = []
 
     def denoising_error(
-        self, latents_BCHW: torch.Tensor, noise_BCHW: torch.Tensor, timesteps_B: torch.Tensor, embedding_BTD: torch.Tensor
+        self,
+        latents_BCHW: torch.Tensor,
+        noise_BCHW: torch.Tensor,
+        timesteps_B: torch.Tensor,
+        embedding_BTD: torch.Tensor,
     ) -> torch.Tensor:
         """Squared error of the UNet's prediction, one number a sample [B]. Training and validation share it."""
         dtype = self.unet.dtype
         noisy_BCHW = objective.add_noise(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod)
         predicted_BCHW = self.unet(noisy_BCHW.to(dtype), timesteps_B, embedding_BTD.to(dtype)).sample
-        wanted_BCHW = objective.target(
-            latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod, self.prediction_type
-        )
+        wanted_BCHW = objective.target(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod, self.prediction_type)
         return objective.squared_error(predicted_BCHW, wanted_BCHW)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import math
 import shlex
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,6 +28,7 @@ from emote.files import write_json
 from emote.model import components
 from emote.model.adapter import attach, trainable
 from emote.model.precision import Decision, decide
+from emote.quiet import quiet_libraries
 from emote.training.callbacks.checkpoint import Checkpoint
 from emote.training.callbacks.metrics import Metrics
 from emote.training.callbacks.progress import ProgressLine
@@ -44,7 +43,7 @@ from emote.training.module import LoraModule
 from emote.training.precision import AtomicCheckpointIO, precision_plugin
 from emote.training.run_folder import RunFolder
 from emote.training.samples import Sampler
-from emote.training.say import log_to, say
+from emote.training.say import log_to, say, say_warnings
 
 __all__ = ["Interrupted", "run"]
 
@@ -52,9 +51,11 @@ __all__ = ["Interrupted", "run"]
 def run(config: Config, command: list[str]) -> Path:
     """Do what the configuration says, from wherever it stands, and return the directory of the deliverables.
 
+    command: the words of the command line, for the record.
     Raises ConfigError for a user's mistake, Interrupted after a signal (what was done is saved).
     """
     quiet_libraries()
+    say_warnings()
     with StopRequest() as stop:
         try:
             return _run(config, command, stop)
@@ -67,7 +68,10 @@ def _run(config: Config, command: list[str], stop: StopRequest) -> Path:
     decision, base = _hardware_and_model(config)
     found = scan(config.data)
     memo = Path(config.run.cache_dir)
-    weights = {part: components.fingerprint(base, part, memo) for part in ("unet", "vae", "text_encoder")}
+    weights = {
+        part: components.fingerprint(base, part, variant=config.model.variant, cache_dir=memo)
+        for part in ("unet", "vae", "text_encoder")
+    }
     name = f"{config.name}-{identity(config, found.identity, weights)}"
     folder = RunFolder(Path(config.run.dir) / name)
     step = config.trainer.max_steps
@@ -151,7 +155,7 @@ def _run(config: Config, command: list[str], stop: StopRequest) -> Path:
                 },
                 "items": {"training": len(prepared.training), "held_out": len(prepared.held_out)},
                 "skipped_items": [{"name": item.name, "reason": item.reason} for item in prepared.skipped],
-                "command": shlex.join(command),
+                "command": shlex.join(["python", "train.py", *command]),
                 "git_revision": revision,
                 "packages": package_versions(),
                 "deliverable_key": deliverable_key(config),
@@ -160,13 +164,6 @@ def _run(config: Config, command: list[str], stop: StopRequest) -> Path:
         folder.prune_checkpoints(newest=step)
         _say_result(path, compared, prepared)
         return path
-
-
-def quiet_libraries() -> None:
-    """Leave the terminal to what the user needs to see; warnings of libraries are not about their run."""
-    for library in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "diffusers", "transformers"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch|diffusers|peft)\b.*")
 
 
 def _hardware_and_model(config: Config) -> tuple[Decision, Path]:
@@ -188,9 +185,7 @@ def _hardware_and_model(config: Config) -> tuple[Decision, Path]:
     return found[0], found[1]
 
 
-def _prepare(
-    config: Config, base: Path, weights: dict[str, str], found: Scan, decision: Decision
-) -> Prepared:
+def _prepare(config: Config, base: Path, weights: dict[str, str], found: Scan, decision: Decision) -> Prepared:
     """Encode what is not encoded yet. VAE and text encoder exist only within this call."""
     device = decision.device
 
@@ -273,8 +268,8 @@ def _fit(
     batch = trainer_config.batch_size
     training_set = TrainingSet(prepared, config.seed, batch, start * batch, max_steps * batch)
     callbacks: list[pl.Callback] = [
-        ProgressLine(max_steps),
         Metrics(folder.metrics, last_row),
+        ProgressLine(max_steps),
         Samples(sampler, folder, config.callbacks.samples.every_steps, max_steps),
         Checkpoint(folder, config.callbacks.checkpoint.every_steps, max_steps, stop),
     ]
@@ -319,7 +314,9 @@ def _loggers(config: Config, folder: RunFolder, name: str) -> list[Any]:
         import wandb
         from pytorch_lightning.loggers import WandbLogger
     except ImportError as error:
-        raise ConfigError('logger=wandb needs the package wandb: pip install "emote[wandb]", or say logger=csv') from error
+        raise ConfigError(
+            'logger=wandb needs the package wandb: pip install "emote[wandb]", or say logger=csv'
+        ) from error
     has_key = bool(wandb.setup().settings.api_key)
     logger = WandbLogger(
         name=name, id=name.rsplit("-", 1)[1], project=config.logger.project, entity=config.logger.entity,
@@ -415,7 +412,7 @@ def _check_arithmetic(config: Config, decision: Decision, folder: RunFolder) -> 
     changed = [f"{key} {before[key]} → {value}" for key, value in now.items() if before[key] != value]
     if changed and any(before[key] != now[key] for key in ("precision", "micro_batch")) and not config.run.mixed:
         raise ConfigError(
-            f"this run was begun with other arithmetic ({'; '.join(changed)}): it would not be the same run bit for bit\n"
+            f"this run was begun with other arithmetic ({'; '.join(changed)}), so it would not stay bit-identical\n"
             "say run.mixed=true to go on all the same, or run.fresh=true to start again"
         )
     if changed:
@@ -432,8 +429,8 @@ def _say_result(path: Path, compared: Any, prepared: Prepared) -> None:
         low, high = compared.interval_95
         say(
             f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
-            f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, 95 % interval {low:+.5f} to {high:+.5f}, "
-            f"{compared.items} items of {compared.concepts} concepts)"
+            f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "
+            f"95 % interval {low:+.5f} to {high:+.5f}, {compared.items} items of {compared.concepts} concepts)"
         )
     if (path / "samples.png").exists():
         say(f"before and after: {path / 'samples.png'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -23,3 +24,16 @@ def say(text: str) -> None:
     if _log is not None:
         with open(_log, "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+
+class _SayHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+def say_warnings() -> None:
+    """Notices of emote's own modules (waiting for another process, a damaged cache) reach the terminal and the log."""
+    logger = logging.getLogger("emote")
+    if not any(isinstance(handler, _SayHandler) for handler in logger.handlers):
+        logger.addHandler(_SayHandler())
+        logger.propagate = False

@@ -34,8 +34,9 @@ class Metrics(StepCallback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
+        assert isinstance(pl_module, LoraModule)
+        pl_module.row = {}
         if (trainer.global_step + 1) % STUCK_EVERY_STEPS == 0:
-            assert isinstance(pl_module, LoraModule)
             self._before = {name: p.detach().clone() for name, p in trainable(pl_module.unet).items()}
 
     def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
@@ -54,8 +55,7 @@ class Metrics(StepCallback):
         if step > self.last_step:
             self.file.append(row)
         for logger in trainer.loggers:
-            logger.log_metrics({f"train/{k}": v for k, v in row.items() if k not in ("step",)}, step=step)
-        module.row = {}
+            logger.log_metrics({f"train/{name}": value for name, value in row.items() if name != "step"}, step=step)
 
     def _warn(self, row: dict[str, float]) -> None:
         if self._warned:
