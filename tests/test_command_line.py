@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from emote.command_line import compose_config, main, value_problem
+from emote.command_line import compose_config, main
+from emote.command_line.checking_values import value_problem
 from emote.config import Config, ConfigError, schema_keys
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -46,7 +46,7 @@ def attach(unet: UNet2DConditionModel, lora: LoraConfig) -> list[str]:
     unet.requires_grad_(False)
     config = peft.LoraConfig(
         r=int(lora.rank),
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # any number works, and 0.5 is one
+        lora_alpha=lora.alpha,  # any number works, and 0.5 is one
         lora_dropout=float(lora.dropout),
         target_modules=targets,
         init_lora_weights="gaussian" if lora.init is Init.gaussian else True,

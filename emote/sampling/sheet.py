@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
@@ -18,7 +17,8 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def wrap(text: str, width_px: int, size: int, lines: int) -> list[str]:
     """Break a text into at most so many lines, one at least; what does not fit ends in an ellipsis."""
-    face, out, rest = font(size), [], text.split() or [""]
+    face, rest = font(size), text.split() or [""]
+    out: list[str] = []
     while rest and len(out) < lines:
         line = rest.pop(0)
         while rest and face.getlength(f"{line} {rest[0]}") <= width_px:
@@ -33,8 +33,8 @@ def _shorten(line: str, width_px: int, face: ImageFont.FreeTypeFont | ImageFont.
     def ending_at(count: int) -> str:
         return line[:count].rstrip(" …") + "…"
 
-    too_long = bisect_right(range(len(line)), width_px, key=lambda count: face.getlength(ending_at(count)))
-    return ending_at(max(0, too_long - 1))
+    counts = range(min(len(line), width_px), 0, -1)  # letters have a pixel at least; long texts take long
+    return next((ending_at(n) for n in counts if face.getlength(ending_at(n)) <= width_px), "…")
 
 
 def before_after_sheet(

@@ -19,6 +19,9 @@ Batch = dict[str, torch.Tensor]
 class LoraModule(pl.LightningModule):
     """A frozen UNet with a LoRA adapter. Batches are rows of the cache: see `emote.data.prepared`."""
 
+    alphas_cumprod: torch.Tensor
+    empty_TD: torch.Tensor
+
     def __init__(
         self,
         unet: UNet2DConditionModel,
@@ -82,7 +85,7 @@ class LoraModule(pl.LightningModule):
         """Of the last optimizer step."""
         return self.config.learning_rate * learning_rate_factor(self.config, self.trainer.global_step - 1)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         config = self.config
         optimizer = torch.optim.AdamW(
             list(trainable(self.unet).values()),
@@ -110,7 +113,7 @@ class LoraModule(pl.LightningModule):
         steps = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
         steps.ready = steps.completed = checkpoint["global_step"]
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> None:
         """Nothing to do: `on_load_checkpoint` has compared the names and loaded the adapter."""
 
 

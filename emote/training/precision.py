@@ -25,7 +25,7 @@ class ScaledFloat32Adapter(MixedPrecision):
         super().__init__("16-mixed", device, torch.amp.GradScaler(device=device))
 
     @contextmanager
-    def forward_context(self) -> Iterator[None]:  # type: ignore[override]
+    def forward_context(self) -> Iterator[None]:
         yield
 
     @contextmanager

@@ -1,0 +1,92 @@
+"""The miniature in this repository: it loads like any Stable Diffusion, and knows what its card says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emote.data.art import art_files
+from emote.data.images import Layout, to_pixels
+from emote.data.naming import catalogue, concept_of
+from emote.data.split import held_out_concepts
+from emote.model import components
+from emote.sampling.generate import generate
+from tests.conftest import ROOT
+
+MINI = ROOT / "weights" / "mini"
+
+
+@pytest.fixture(scope="module")
+def held_out_pixels() -> torch.Tensor:
+    """60 pictures of both styles that the autoencoder never saw: float32 [60, 3, 64, 64] in [-1, 1]."""
+    names = catalogue()
+    layout = Layout(resolution=64, margin=0.03)
+    pictures = []
+    for style in ("openmoji", "twemoji"):
+        files = {code: path for code, path in art_files(style).items() if code in names}
+        held = held_out_concepts([concept_of(names[code][0]) for code in catalogue() if code in files], 0.05)
+        chosen = [path for code, path in files.items() if concept_of(names[code][0]) in held]
+        pictures += [to_pixels(path.read_bytes(), layout) for path in chosen[::5][:30]]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def test_the_weights_are_small_safe_and_licensed() -> None:
+    files = [path for path in MINI.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 20_000_000
+    assert not [path for path in files if path.suffix in (".bin", ".ckpt", ".pt", ".pkl")]
+    assert "license: cc-by-sa-4.0" in (MINI / "README.md").read_text()
+
+
+def test_a_stock_pipeline_loads_it() -> None:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(MINI)
+    assert pipeline.unet.dtype == torch.float32 and pipeline.scheduler.config.num_train_timesteps == 1000
+
+
+def test_pictures_survive_the_autoencoder(held_out_pixels: torch.Tensor) -> None:
+    vae = components.load_vae(MINI)
+    mean, _ = components.encode_pictures(vae, held_out_pixels)
+    with torch.no_grad():
+        back = vae.decode(mean / vae.config.scaling_factor).sample.clamp(-1, 1)
+    assert float((back - held_out_pixels).abs().mean() / 2) < 0.02  # of 0–1 pixels
+    assert mean.mean(dim=(0, 2, 3)).abs().max() < 0.2
+    assert (mean.std(dim=(0, 2, 3)) - 1).abs().max() < 0.2
+
+
+def test_the_towers_know_which_name_belongs_to_which_picture() -> None:
+    told = json.loads((MINI / "metrics.json").read_text())
+    assert told["towers_names"] > 1000 and told["towers_picture_to_name_top1"] > 0.5
+
+
+def test_it_draws_a_red_heart_and_a_yellow_face_on_white() -> None:
+    tokenizer, encoder = components.load_tokenizer(MINI), components.load_text_encoder(MINI)
+    prompts = ["An emoji of red heart", "An emoji of grinning face"]
+    embeddings = components.encode_prompts(tokenizer, encoder, [*prompts, ""])
+    heart, face = generate(
+        components.load_unet(MINI), components.load_vae(MINI), components.load_scheduler(MINI).config,
+        embeddings[:2], embeddings[2], [0, 1], resolution=64, inference_steps=15, guidance_scale=4.0,
+    )  # fmt: skip
+    red, green, blue = np.asarray(heart)[26:38, 26:38].reshape(-1, 3).mean(axis=0)
+    assert red > 150 and green < 110 and blue < 110
+    red, green, blue = np.asarray(face)[8:16, 24:40].reshape(-1, 3).mean(axis=0)  # the forehead
+    assert red > 180 and green > 120 and blue < 140
+    for picture in (heart, face):
+        assert np.asarray(picture)[:3, :3].mean() > 235
+
+
+def test_smoke_goes_the_whole_way(tmp_path: Path) -> None:
+    words = ["experiment=smoke", "hardware=cpu", f"run.dir={tmp_path}/runs", f"run.cache_dir={tmp_path}/cache"]
+    line = [sys.executable, str(ROOT / "train.py"), *words]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.strip().splitlines()[-1])
+    told = json.loads((tmp_path / path / "summary.json").read_text())
+    assert told["validation_loss"]["final"] < told["validation_loss"]["base"]
+    assert (tmp_path / path / "samples.png").exists()

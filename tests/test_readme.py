@@ -1,0 +1,44 @@
+"""The README's commands are commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from emote.command_line import compose_config
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [
+    match.group(1).split("#")[0].strip()
+    for match in re.finditer(r"^(?:!cd emote && )?python train\.py (.*)$", TEXT.replace("\\\n", " "), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "--help" not in line])
+def test_every_command_of_the_readme_composes(line: str) -> None:
+    words = [word for word in shlex.split(line) if word not in ("-m", "--cfg", "job")]
+    compose_config([word.replace("lora.rank=2,4,8", "lora.rank=2") for word in words])
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) >= 8
+
+
+def test_every_picture_and_file_that_the_readme_links_exists() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_every_group_and_option_of_the_table_exists() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (`[^|]+`) \|", TEXT, re.MULTILINE)
+    groups = {group: re.findall(r"`([\w/]+)`", options) for group, options in rows if (ROOT / "conf" / group).is_dir()}
+    assert set(groups) == {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
+    for group, options in groups.items():
+        there = {
+            str(p.relative_to(ROOT / "conf" / group).with_suffix("")) for p in (ROOT / "conf" / group).rglob("*.yaml")
+        }
+        assert set(options) == {option for option in there if not option.startswith("_")}
