@@ -10,18 +10,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PairedResult:
-    """Mean losses, their difference (final − base) and its 95 % interval; `relative` is difference / base."""
+    """Mean losses, their difference (final − base) and its 95 % interval; `relative` is difference / base.
+
+    The interval is None for a single concept: nothing can be resampled.
+    """
 
     base: float
     final: float
     difference: float
-    interval_95: tuple[float, float]
+    interval_95: tuple[float, float] | None
     relative: float
     items: int
     concepts: int
 
     def as_dict(self) -> dict[str, object]:
-        return {**asdict(self), "interval_95": list(self.interval_95)}
+        return {**asdict(self), "interval_95": list(self.interval_95) if self.interval_95 else None}
 
 
 def compare(
@@ -43,7 +46,7 @@ def compare(
         base=float(before.mean()),
         final=float(after.mean()),
         difference=float(difference.mean()),
-        interval_95=(float(low), float(high)),
+        interval_95=(float(low), float(high)) if count > 1 else None,
         relative=float(difference.mean() / before.mean()),
         items=len(before),
         concepts=count,

@@ -20,8 +20,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 
 from emote.config import ConfigError, LoraConfig
+from emote.files import write_bytes
 from emote.model.adapter import NAME, SHOWN, target_names
-from emote.model.atomic import write_bytes
 
 DIFFUSERS_FILE = LORA_WEIGHT_NAME_SAFE  # pytorch_lora_weights.safetensors
 Tensors = dict[str, torch.Tensor]

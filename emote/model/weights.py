@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emote.config import ConfigError
-from emote.model.atomic import write_bytes
+from emote.files import write_bytes
 
 # part of the model → how its weight files are called; a scheduler has none
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}

@@ -49,7 +49,7 @@ def load_art(work: Path) -> ArtSet:
         for code, path in art_files(style).items()
         if code in catalogue_
     ]
-    stored = work / "art.npz"
+    stored = work / f"art-{_digest(entries)}.npz"
     if stored.exists():
         arrays = np.load(stored)
         pixels, coloured = arrays["pixels"], arrays["coloured"]
@@ -71,6 +71,14 @@ def load_art(work: Path) -> ArtSet:
         weight=torch.tensor([TONE_WEIGHT if TONE.split(")")[1].strip() in name else 1.0 for name in names]),
         held_out=torch.tensor([concept in held for concept in concepts]),
     )
+
+
+def _digest(entries: list[tuple[str, str, Path]]) -> str:
+    """Of the drawings and their layout: what was stored for others is not used."""
+    digest = hashlib.sha256(repr(LAYOUT).encode())
+    for style, code, path in entries:
+        digest.update(f"{style}/{code}:".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def _over_some_colour(entry: tuple[str, str, Path]) -> np.ndarray:

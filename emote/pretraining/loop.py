@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from emote.files import write_with
 
 Losses = dict[str, torch.Tensor]
 
@@ -53,18 +54,14 @@ def fit(
         ema, step, seconds = state["ema"], state["step"], state["seconds"]
 
     def save() -> None:
-        temporary = path.with_suffix(".tmp")
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "ema": ema,
-                "step": step,
-                "seconds": seconds,
-            },
-            temporary,
-        )
-        os.replace(temporary, path)
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "ema": ema,
+            "step": step,
+            "seconds": seconds,
+        }
+        write_with(path, lambda temporary: torch.save(state, temporary))
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     running: dict[str, float] = {}

@@ -10,7 +10,7 @@ DEFAULTS = {
     "work": ".cache/pretrain_mini",
     "seed": "0",
     "vae_steps": "2800",
-    "tower_steps": "800",
+    "tower_steps": "700",
     "unet_steps": "20000",
 }
 

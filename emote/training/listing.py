@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +40,7 @@ def list_runs(directory: Path) -> list[RunRow]:
             continue
         finished = folder.delivered_steps()
         summary = json.loads((folder.deliverables(finished[-1]) / "summary.json").read_text()) if finished else {}
-        files = [path.stat() for path in root.rglob("*") if path.is_file()]
+        files = list(_stats(root))
         found.append(
             RunRow(
                 name=root.name,
@@ -50,6 +53,13 @@ def list_runs(directory: Path) -> list[RunRow]:
             )
         )
     return sorted(found, key=lambda row: row.age_seconds)
+
+
+def _stats(root: Path) -> Iterator[os.stat_result]:
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):  # a run in progress prunes its checkpoints
+            if path.is_file():
+                yield path.stat()
 
 
 def delete_run(directory: Path, name: str) -> RunRow:

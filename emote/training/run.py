@@ -426,7 +426,7 @@ def _say_result(path: Path, compared: Any, prepared: Prepared) -> None:
     if prepared.skipped:
         say(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
     if compared:
-        low, high = compared.interval_95
+        low, high = compared.interval_95 or (math.nan, math.nan)
         say(
             f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
             f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "

@@ -69,6 +69,14 @@ def test_a_picture_is_the_same_whatever_else_is_drawn_and_in_which_order(tiny: T
     assert same(tiny.draw([2, 0])[0], forwards[2])
 
 
+def test_the_unet_always_sees_full_batches_because_bits_depend_on_their_size(tiny: Tiny) -> None:
+    sizes: list[int] = []
+    hook = tiny.unet.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
+    tiny.draw(list(range(BATCH + 1)), guidance_scale=1.0)
+    hook.remove()
+    assert set(sizes) == {BATCH} and len(sizes) == 2 * 3  # two batches of three steps
+
+
 def test_seeds_and_prompts_make_different_pictures(tiny: Tiny) -> None:
     pictures = tiny.draw([0, 1, 2])
     assert len({picture.tobytes() for picture in pictures}) == 3
