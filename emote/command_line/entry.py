@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import typing
@@ -39,6 +40,9 @@ def main(argv: list[str]) -> int:
     except HydraException as error:  # not a job's: jobs raise their own
         print(f"error: {explained(error)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
+        return 128 + 13
     except KeyboardInterrupt as stop:  # emote.training's Interrupted is one, and knows its signal
         print(str(stop) or "interrupted", file=sys.stderr)
         return 128 + int(getattr(stop, "signal_number", 2))

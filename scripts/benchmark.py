@@ -1,0 +1,87 @@
+"""Time what a user waits for, as ratios from one run on one machine.
+
+    python scripts/benchmark.py                 # the miniature
+    python scripts/benchmark.py batch=8 steps=20
+
+Prints seconds of `--help`, of a training step with cached latents and texts, and of the same step with VAE and
+text encoder inside the loop, as scripts without a cache have it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def seconds(action: Callable[[], object], times: int) -> float:
+    """Median wall-clock of an action, after one call that is not counted."""
+    action()
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        found.append(time.perf_counter() - began)
+    return median(found)
+
+
+def main(arguments: list[str]) -> int:
+    options = {"batch": 8, "steps": 10}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name not in options or not value.isdigit() or int(value) < 1:
+            print(f"error: say batch=<n> or steps=<n> with n at least 1, got {argument}\n\n{__doc__}", file=sys.stderr)
+            return 2
+        options[name] = int(value)
+
+    helps = seconds(lambda: subprocess.run([sys.executable, ROOT / "train.py", "--help"], capture_output=True), 5)
+    print(f"python train.py --help: {helps:.2f} s")
+
+    from emote.quiet import quiet_libraries
+
+    quiet_libraries()
+    import torch
+
+    from emote.command_line import compose_config
+    from emote.model import components
+    from emote.model.adapter import attach, trainable
+    from emote.training.module import LoraModule
+
+    config = compose_config(["experiment=quickstart"])
+    base = components.locate(config.model)
+    unet, vae = components.load_unet(base), components.load_vae(base)
+    tokenizer, encoder = components.load_tokenizer(base), components.load_text_encoder(base)
+    attach(unet, config.lora)
+    batch = options["batch"]
+    captions = ["An emoji of grinning face, openmoji style"] * batch
+    pixels = torch.rand(batch, 3, config.data.resolution, config.data.resolution) * 2 - 1
+    embedding = components.encode_prompts(tokenizer, encoder, captions)
+    mean, logvar = components.encode_pictures(vae, pixels)
+    rows = {"mean": mean, "logvar": logvar, "embedding": embedding, "position": torch.arange(batch)}
+    module = LoraModule(unet, components.load_scheduler(base), embedding[0], config.trainer, config.seed).train()
+    optimizer = torch.optim.AdamW(trainable(unet).values(), lr=1e-4)
+
+    def step() -> None:
+        module.training_step(rows, 0).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def encode_and_step() -> None:
+        components.encode_pictures(vae, pixels)
+        components.encode_prompts(tokenizer, encoder, captions)
+        step()
+
+    cached, uncached = seconds(step, options["steps"]), seconds(encode_and_step, options["steps"])
+    print(f"a step of {batch}, cached: {cached:.3f} s; with VAE and text encoder in the loop: {uncached:.3f} s")
+    print(f"the cache makes a step {uncached / cached:.2f} times as fast")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
