@@ -37,7 +37,7 @@ def generate(
     guidance_scale: float,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> list[Image.Image]:
-    """One picture for each (prompt embedding, seed). The VAE may live on another device than the UNet.
+    """One picture for each (prompt embedding, seed). VAE and UNet are on one device; their dtypes may differ.
 
     prompts_NTD: text embeddings of the N prompts; empty_TD: of the empty prompt, for guidance.
     on_batch: told how many pictures are done.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +15,19 @@ from safetensors.torch import load_file
 
 from emote.config import Config
 from emote.data.item import Skipped
-from emote.data.prepared import Example
+from emote.data.prepared import Example, Prepared
 from emote.evaluation.curve import plot_losses
 from emote.evaluation.paired import PairedResult, compare
 from emote.files import write_json, write_text
 from emote.model.adapter import adapter_state, load_adapter_state
 from emote.model.formats import save_diffusers, save_kohya
+from emote.training.clock import Clock
+from emote.training.job import Job
 from emote.training.metrics_file import Row
 from emote.training.module import LoraModule
 from emote.training.run_folder import RunFolder
-
-MEAN_OF_STEPS = 500  # as the reported run's losses
+from emote.training.say import say
+from emote.training.summary import summarise
 
 
 def write_config(config: Config, path: Path) -> None:
@@ -108,8 +111,57 @@ class Delivery:
         return self.final
 
 
-def loss_means(rows: Sequence[Row]) -> dict[str, float | None]:
-    losses = [row["loss"] for row in rows if "loss" in row]
-    if not losses:
-        return {"first_500_mean": None, "last_500_mean": None}
-    return {"first_500_mean": fmean(losses[:MEAN_OF_STEPS]), "last_500_mean": fmean(losses[-MEAN_OF_STEPS:])}
+def deliver(job: Job, base_scores: list[float], command: list[str], started_at: int, clock: Clock) -> Path:
+    """Draw, score and write everything for the step that the module stands at; says the result and returns its path."""
+    delivery = Delivery(job.folder, job.max_steps)
+    final_scores = job.held_out.score(job.module) if job.held_out.examples else []
+    title = f"{job.name} · {job.max_steps} steps"
+    with clock.phase("sample"):
+        if job.config.callbacks.samples.prompts:
+            singles = delivery.path / "samples"
+            job.sampler.write_sheet(delivery.path / "samples.png", job.module, title, singles)
+    rows = delivery.write_metrics(fmean(base_scores) if base_scores else None, title)
+    compared = delivery.write_validation(job.held_out.examples, base_scores, final_scores)
+    delivery.write_adapter(job.module, job.config, job.config.name, kohya_metadata(job.config, job.prepared))
+    delivery.write_skipped(job.prepared.skipped)
+    write_config(job.config, delivery.path / "config.yaml")
+    path = delivery.finish(summarise(job, command, started_at, rows, compared, clock))
+    say_result(path, compared, job.prepared)
+    return path
+
+
+def say_result(path: Path, compared: Any, prepared: Prepared) -> None:
+    if prepared.skipped:
+        say(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
+    if compared:
+        low, high = compared.interval_95 or (math.nan, math.nan)
+        say(
+            f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
+            f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "
+            f"95 % interval {low:+.5f} to {high:+.5f}, {compared.items} items of {compared.concepts} concepts)"
+        )
+    if (path / "samples.png").exists():
+        say(f"before and after: {path / 'samples.png'}")
+    say(str(path))
+
+
+def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:
+    """Training facts under the names that kohya's scripts write (`ss_…`) and Stability's ModelSpec."""
+    trainer = config.trainer
+    return {
+        "ss_output_name": config.name,
+        "ss_sd_model_name": config.model.path,
+        "ss_learning_rate": repr(trainer.learning_rate),
+        "ss_lr_scheduler": trainer.schedule.name,
+        "ss_optimizer": "torch.optim.adamw.AdamW",
+        "ss_max_train_steps": str(trainer.max_steps),
+        "ss_steps": str(trainer.max_steps),
+        "ss_batch_size_per_device": str(trainer.batch_size),
+        "ss_num_train_images": str(len(prepared.training)),
+        "ss_resolution": f"({config.data.resolution}, {config.data.resolution})",
+        "ss_seed": str(config.seed),
+        "ss_max_grad_norm": str(trainer.max_grad_norm),
+        "ss_min_snr_gamma": str(trainer.snr_gamma),
+        "ss_caption_dropout_rate": str(trainer.caption_dropout),
+        "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
+    }

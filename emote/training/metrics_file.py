@@ -39,6 +39,14 @@ class MetricsFile:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(_line(row))  # one short write: a killed process leaves a whole line or none
 
+    def add_validation(self, step: int, loss: float) -> None:
+        """Fill in a loss that an earlier, longer run did not measure at this step."""
+        rows = self.rows()
+        for row in rows:
+            if row["step"] == step:
+                row["validation_loss"] = loss
+        write_text(self.path, "".join([",".join(COLUMNS) + "\n", *map(_line, rows)]))
+
     def copy_until(self, step: int, path: Path) -> list[Row]:
         """Write the rows up to `step` to another file, and return them."""
         kept = [row for row in self.rows() if row["step"] <= step]

@@ -50,6 +50,7 @@ class Sampler:
             self._vae = self.load_vae()
         was_training = module.training
         module.eval()
+        self._vae.to(module.device)
         with progress_bar() as bar:
             task = bar.add_task(f"drawing {what}", total=len(self.seeds), note="")
             pictures = generate(
@@ -65,6 +66,7 @@ class Sampler:
                 on_batch=lambda done: bar.update(task, completed=done),
             )
         module.train(was_training)
+        self._vae.to("cpu")
         gc.collect()
         return pictures
 

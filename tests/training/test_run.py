@@ -51,6 +51,11 @@ def losses_of(path: Path) -> list[str]:
         return [row["loss"] for row in csv.DictReader(file)]
 
 
+def validations_of(path: Path) -> list[int]:
+    with open(path / "metrics.csv", newline="") as file:
+        return [int(row["step"]) for row in csv.DictReader(file) if row["validation_loss"]]
+
+
 def test_a_run_leaves_everything_that_its_summary_names(tiny_run: Runner) -> None:
     path = tiny_run()
     told = summary(path)
@@ -88,6 +93,16 @@ def test_a_shorter_run_after_a_longer_one_equals_one_told_to_stop_there(tiny_run
     first = tiny_run(**{"trainer.max_steps": 3, "run.dir": tmp_path / "other"})
     assert adapters(later) == adapters(first)
     assert losses_of(later) == losses_of(first) and steps_of(later) == [1, 2, 3]
+    assert summary(later)["validation_loss"] == summary(first)["validation_loss"]
+    assert digest(later / "validation.csv") == digest(first / "validation.csv")
+    assert validations_of(later) == validations_of(first) == [3]
+
+
+def test_a_step_count_between_validations_is_validated_all_the_same(tiny_run: Runner, tmp_path: Path) -> None:
+    tiny_run()
+    later = tiny_run(**{"trainer.max_steps": 5})
+    assert validations_of(later) == [3, 5]
+    assert adapters(later) == adapters(tiny_run(**{"trainer.max_steps": 5, "run.dir": tmp_path / "other"}))
 
 
 def test_asking_for_more_steps_continues_to_the_same_result(tiny_run: Runner, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class Metrics(StepCallback):
         self._warn(row)
         if step > self.last_step:
             self.file.append(row)
+        elif "validation_loss" in row:
+            self.file.add_validation(step, row["validation_loss"])
         for logger in trainer.loggers:
             logger.log_metrics({f"train/{name}": value for name, value in row.items() if name != "step"}, step=step)
 

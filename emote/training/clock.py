@@ -1,0 +1,28 @@
+"""Seconds by phase."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Clock:
+    """Started when it is made. `with clock.phase("train"):` adds to that phase."""
+
+    PHASES = ("cache", "train", "sample")
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._phases = dict.fromkeys(self.PHASES, 0.0)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._phases[name] += time.perf_counter() - began
+
+    def seconds(self) -> dict[str, float]:
+        """Of each phase, and `total` since the start."""
+        found = {**self._phases, "total": time.perf_counter() - self._began}
+        return {name: round(value, 3) for name, value in found.items()}

@@ -1,0 +1,96 @@
+"""Train from the nearest checkpoint to the step that was asked for."""
+
+from __future__ import annotations
+
+import json
+from statistics import fmean
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from emote.config import Config, micro_batch
+from emote.data.prepared import TrainingSet
+from emote.files import write_json
+from emote.training.callbacks.checkpoint import Checkpoint
+from emote.training.callbacks.metrics import Metrics
+from emote.training.callbacks.progress import ProgressLine
+from emote.training.callbacks.samples import Samples
+from emote.training.callbacks.validation import Validation
+from emote.training.interrupt import StopRequest
+from emote.training.job import Job
+from emote.training.loggers import build_loggers, finish
+from emote.training.precision import AtomicCheckpointIO, precision_plugin
+from emote.training.say import say
+
+
+def fit(job: Job, base_scores: list[float], stop: StopRequest) -> None:
+    """Train to `max_steps`; nothing to do where its checkpoint exists. Raises Interrupted after a signal, saved."""
+    config, trainer_config = job.config, job.config.trainer
+    start = job.folder.latest_checkpoint(at_most=job.max_steps)
+    if start:
+        say(f"going on from step {start}")
+    batch, size = trainer_config.batch_size, micro_batch(trainer_config)
+    training_set = TrainingSet(job.prepared, config.seed, batch, start * batch, job.max_steps * batch)
+    loggers = build_loggers(config.logger, job.folder.root, job.name, job.identity)
+    trainer = pl.Trainer(
+        accelerator="gpu" if job.decision.device.type == "cuda" else job.decision.device.type,
+        devices=trainer_config.devices,
+        max_steps=job.max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=batch // trainer_config.devices // size,
+        callbacks=[*_extra_callbacks(config), *_callbacks(job, start, base_scores, stop)],
+        logger=loggers,
+        plugins=[precision_plugin(job.decision.frozen, job.decision.device), AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        default_root_dir=job.folder.root,
+    )
+    checkpoint = job.folder.checkpoint(start) if start else None
+    try:
+        trainer.fit(job.module, DataLoader(training_set, batch_size=size), ckpt_path=checkpoint, weights_only=True)
+    finally:
+        finish(loggers)
+    job.module.to(job.decision.device)  # Lightning leaves it on the CPU
+    if stop.signal_number:
+        say(f"stopped at step {trainer.global_step} of {job.max_steps}, saved; the same command goes on from there")
+    stop.at_once()
+
+
+def _callbacks(job: Job, start: int, base_scores: list[float], stop: StopRequest) -> list[pl.Callback]:
+    """In this order: validation fills the step's row, metrics write it, progress and samples show, checkpoint saves."""
+    folder, wanted, max_steps = job.folder, job.config.callbacks, job.max_steps
+    last_row = folder.metrics.keep_until(folder.latest_checkpoint(at_most=10**9))
+    callbacks: list[pl.Callback] = [
+        Metrics(folder.metrics, last_row),
+        ProgressLine(max_steps),
+        Samples(job.sampler, folder, wanted.samples.every_steps, max_steps),
+        Checkpoint(folder, wanted.checkpoint.every_steps, max_steps, stop),
+    ]
+    if job.held_out.examples:
+        past = [row for row in folder.metrics.rows() if row["step"] <= start]
+        best = min([fmean(base_scores), *(row["validation_loss"] for row in past if "validation_loss" in row)])
+        callbacks.insert(0, Validation(job.held_out, folder, wanted.validation.every_steps, max_steps, best))
+    return callbacks
+
+
+def _extra_callbacks(config: Config) -> list[pl.Callback]:
+    from hydra.utils import instantiate
+
+    return [instantiate(node) for node in config.callbacks.extra.values()]
+
+
+def base_scores(job: Job) -> list[float]:
+    """The base model's held-out losses, computed once a run; empty where nothing is held out."""
+    if not job.held_out.examples:
+        return []
+    path = job.folder.root / "base_validation.json"
+    key = {"items": [example.content for example in job.held_out.examples], "timesteps": job.held_out.timesteps}
+    if path.exists():
+        stored = json.loads(path.read_text())
+        if stored["key"] == key:
+            return stored["losses"]
+    losses = job.held_out.score_base(job.module)
+    write_json(path, {"key": key, "losses": losses})
+    return losses

@@ -1,0 +1,113 @@
+"""Everything that one run works with, built once: data, model, sampler, held-out set."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from emote.config import Config
+from emote.data.prepared import Prepared, Scan, prepare
+from emote.model import components
+from emote.model.adapter import attach
+from emote.model.precision import Decision
+from emote.training.held_out import HeldOut
+from emote.training.module import LoraModule
+from emote.training.run_folder import RunFolder
+from emote.training.samples import Sampler
+
+
+@dataclass
+class Job:
+    """name: `<config.name>-<identity>`.  base: directory of the base model.  mixed: see `arithmetic`."""
+
+    config: Config
+    name: str
+    folder: RunFolder
+    base: Path
+    decision: Decision
+    mixed: bool
+    prepared: Prepared
+    module: LoraModule
+    sampler: Sampler
+    held_out: HeldOut
+
+    @property
+    def identity(self) -> str:
+        return self.name.rsplit("-", 1)[1]
+
+    @property
+    def max_steps(self) -> int:
+        return self.config.trainer.max_steps
+
+
+def build_job(
+    config: Config, name: str, folder: RunFolder, base: Path, decision: Decision, mixed: bool, prepared: Prepared
+) -> Job:
+    """Load the UNet with its adapter and set up what draws and scores. Nothing is computed yet."""
+    return Job(
+        config=config,
+        name=name,
+        folder=folder,
+        base=base,
+        decision=decision,
+        mixed=mixed,
+        prepared=prepared,
+        module=_build_module(config, base, prepared, decision),
+        sampler=Sampler(
+            config.callbacks.samples,
+            partial(components.load_vae, base, torch.float32, "cpu", variant=config.model.variant),
+            prepared.text,
+            components.load_scheduler(base).config,
+            config.data.resolution,
+        ),
+        held_out=HeldOut(prepared, config.callbacks.validation.timesteps, config.callbacks.validation.max_items),
+    )
+
+
+def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan, decision: Decision) -> Prepared:
+    """Encode what is not encoded yet. VAE and text encoder exist only within this call."""
+    device = decision.device
+
+    def load_picture_encoder() -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        # float32: half precision overflows in SD's VAE, and this happens once
+        vae = components.load_vae(base, torch.float32, device, variant=config.model.variant)
+        return lambda pixels: components.encode_pictures(vae, pixels.to(device))
+
+    def load_text_encoder() -> Callable[[list[str]], torch.Tensor]:
+        tokenizer = components.load_tokenizer(base)
+        encoder = components.load_text_encoder(base, torch.float32, device, variant=config.model.variant)
+        return lambda captions: components.encode_prompts(tokenizer, encoder, captions)
+
+    prepared = prepare(
+        found,
+        config.data,
+        load_picture_encoder=load_picture_encoder,
+        picture_encoder_key=weights["vae"],
+        load_text_encoder=load_text_encoder,
+        text_encoder_key=weights["text_encoder"],
+        cache_dir=Path(config.run.cache_dir),
+        prompts=config.callbacks.samples.prompts,
+        workers=config.trainer.num_workers,
+    )
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return prepared
+
+
+def _build_module(config: Config, base: Path, prepared: Prepared, decision: Decision) -> LoraModule:
+    unet = components.load_unet(base, decision.frozen, variant=config.model.variant)
+    if config.trainer.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    attach(unet, config.lora)
+    scheduler = components.load_scheduler(base)
+    module = LoraModule(unet, scheduler, prepared.text.get(""), config.trainer, config.seed).to(decision.device)
+    module.train()  # for the adapter's dropout; nothing frozen has any
+    if config.trainer.compile:
+        unet.compile()
+    return module

@@ -1,0 +1,73 @@
+"""summary.json: what a run tells scripts. The README documents every key."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import Any
+
+from emote.config import micro_batch
+from emote.evaluation.paired import PairedResult
+from emote.model.adapter import trainable
+from emote.training.clock import Clock
+from emote.training.environment import device_name, git_revision, package_versions, peak_memory_bytes
+from emote.training.identity import deliverable_key
+from emote.training.job import Job
+from emote.training.metrics_file import Row
+
+MEAN_OF_STEPS = 500  # as the reported run's losses
+
+
+def summarise(
+    job: Job, command: list[str], started_at: int, rows: Sequence[Row], compared: PairedResult | None, clock: Clock
+) -> dict[str, Any]:
+    """All keys but `files`, which the delivery adds.
+
+    started_at: the step that this process found. rows: of metrics.csv. clock: of this process.
+    """
+    config, decision, prepared = job.config, job.decision, job.prepared
+    seconds = [row["seconds"] for row in rows if "seconds" in row]
+    per_step = median(seconds) if seconds else math.nan
+    parameters = trainable(job.module.unet)
+    return {
+        "identity": job.identity,
+        "name": config.name,
+        "max_steps": job.max_steps,
+        "steps_run": job.max_steps - started_at,
+        "resumed_from_step": started_at or None,
+        "train_loss": loss_means(rows),
+        "validation_loss": compared.as_dict() if compared else {"base": None, "final": None},
+        "seconds": clock.seconds(),
+        "seconds_per_step": per_step,
+        "images_per_second": config.trainer.batch_size / per_step,
+        "peak_memory_bytes": peak_memory_bytes(decision.device),
+        "device": device_name(decision.device),
+        "precision": {
+            "frozen": str(decision.frozen).removeprefix("torch."),
+            "adapter": config.lora.dtype.name,
+            "reason": decision.reason,
+        },
+        "micro_batch": micro_batch(config.trainer),
+        "mixed": job.mixed,
+        "adapter": {
+            "rank": config.lora.rank,
+            "alpha": config.lora.alpha,
+            "modules": len(parameters) // 2,
+            "parameters": sum(p.numel() for p in parameters.values()),
+        },
+        "items": {"training": len(prepared.training), "held_out": len(prepared.held_out)},
+        "skipped_items": [{"name": item.name, "reason": item.reason} for item in prepared.skipped],
+        "command": shlex.join(["python", "train.py", *command]),
+        "git_revision": git_revision(),
+        "packages": package_versions(),
+        "deliverable_key": deliverable_key(config),
+    }
+
+
+def loss_means(rows: Sequence[Row]) -> dict[str, float | None]:
+    losses = [row["loss"] for row in rows if "loss" in row]
+    if not losses:
+        return {"first_500_mean": None, "last_500_mean": None}
+    return {"first_500_mean": fmean(losses[:MEAN_OF_STEPS]), "last_500_mean": fmean(losses[-MEAN_OF_STEPS:])}
