@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     tokenizer = make_tokenizer(work / "tokenizer")
     clip = train_towers(art, tokenizer, work, int(options["tower_steps"]), seed)
     unet = train_unet(art, vae, clip.text_model, tokenizer, work, int(options["unet_steps"]), seed)
-    parts = {"vae": vae, "text_encoder": clip.text_model, "unet": unet, "clip": clip}
+    parts = {"vae": vae, "text_encoder": clip.text_model, "unet": unet, "vision": clip.vision_model}
     import torch
 
     facts = {

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from emote.files import write_json, write_text
+from emote.files import write_json, write_text, write_with
 from emote.pretraining.art_set import ArtSet, to_unit
 from emote.pretraining.towers import tokenize
 from emote.pretraining.unet import noise_schedule
@@ -64,7 +65,7 @@ def publish(
     unet: UNet2DConditionModel,
     facts: dict[str, Any],
 ) -> None:
-    """Write the pipeline (fp16 safetensors), the whole CLIP, a sample sheet, metrics.json and the model card."""
+    """Write the pipeline (fp16 safetensors), the vision tower, a sample sheet, metrics.json and the model card."""
     text_encoder = CLIPTextModel(clip.config.text_config)
     text_encoder.load_state_dict({f"{k}": v for k, v in clip.text_model.state_dict().items()}, strict=True)
     # files are rounded to half precision; the sheet is drawn with what people will load
@@ -79,13 +80,31 @@ def publish(
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.save_pretrained(temporary, safe_serialization=True)
     DDPMScheduler.from_config(noise_schedule().config).save_pretrained(temporary / "scheduler")
-    clip.half().save_pretrained(temporary / "clip", safe_serialization=True)
+    _prefix_keys(temporary / "text_encoder" / "model.safetensors")
+    _save_image_encoder(clip, temporary / "image_encoder")
     picture_sheet(pictures, SUBJECTS, columns=6).save(temporary / "samples.png")
     write_json(temporary / "metrics.json", facts)
     write_text(temporary / "README.md", card(facts))
     shutil.rmtree(output, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary.rename(output)
+
+
+def _prefix_keys(path: Path) -> None:
+    """Name the text tower's weights as Stable Diffusion's files do: every version of transformers reads that."""
+    state = load_file(path)
+    write_with(path, lambda file: save_file({f"text_model.{k}": v for k, v in state.items()}, file, {"format": "pt"}))
+
+
+def _save_image_encoder(clip: CLIPModel, folder: Path) -> None:
+    """The vision tower with its projection, and the text tower's projection beside it, for evaluation."""
+    vision = CLIPVisionModelWithProjection(clip.config.vision_config)
+    wanted = vision.state_dict()
+    vision.load_state_dict({name: value for name, value in clip.state_dict().items() if name in wanted}, strict=True)
+    vision.half().save_pretrained(folder, safe_serialization=True)
+    projection = {"text_projection.weight": clip.text_projection.weight, "logit_scale": clip.logit_scale}
+    state = {name: value.detach().half().contiguous() for name, value in projection.items()}
+    write_with(folder / "text_projection.safetensors", lambda file: save_file(state, file))
 
 
 def draw_subjects(
@@ -124,7 +143,7 @@ none chosen).
 | `vae` | AutoencoderKL, 64×64×3 to 16×16×4 | {parameters["vae"]} |
 | `text_encoder` | CLIP text tower, 4 layers of width 128, 32 tokens at most | {parameters["text_encoder"]} |
 | `unet` | UNet2DConditionModel, 64-96-160 channels, cross-attention at 16×16 and 8×8 | {parameters["unet"]} |
-| `clip` | the text tower with the vision tower it was trained with, for evaluation | {parameters["clip"]} |
+| `image_encoder` | the vision tower that the text tower was trained with, for evaluation | {parameters["vision"]} |
 | `tokenizer` | byte-pair encoding in CLIP's format, {facts["vocabulary"]:,} tokens | |
 
 Epsilon prediction, SD 1.5's noise schedule, float16 safetensors.
