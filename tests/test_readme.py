@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from emote.command_line import compose_config
+from emote.command_line import compose_config, main
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
@@ -21,6 +21,12 @@ COMMANDS = [
 def test_every_command_of_the_readme_composes(line: str) -> None:
     words = [word for word in shlex.split(line) if word not in ("-m", "--cfg", "job")]
     compose_config([word.replace("lora.rank=2,4,8", "lora.rank=2") for word in words])
+
+
+def test_the_mistakes_that_the_readme_shows_are_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    words, shown = re.findall(r"^\$ python train\.py (.*)\n((?:.+\n)+?)```", TEXT, re.MULTILINE)[0]
+    assert main(shlex.split(words)) == 2
+    assert capsys.readouterr().err == shown
 
 
 def test_there_are_commands_to_check() -> None:
