@@ -27,10 +27,10 @@ quickstart: .venv/installed ## train the miniature on OpenMoji, before and after
 	$(BIN)/python train.py experiment=quickstart
 
 test: .venv/installed ## the tests that take minutes
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n auto -m 'not slow and not gpu'
 
 test-all: .venv/installed ## the slow ones as well
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed ## ruff and mypy
 	$(BIN)/ruff check .
