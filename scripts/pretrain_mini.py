@@ -2,6 +2,7 @@
 
     python scripts/pretrain_mini.py output=weights/mini
     python scripts/pretrain_mini.py unet_steps=40000      # longer
+    python scripts/pretrain_mini.py vae_from=weights/mini # keep its autoencoder, train the rest
 
 Interrupted at any moment, the same command goes on where it stopped. About 4 hours on 2 CPU cores.
 """

@@ -9,6 +9,7 @@ DEFAULTS = {
     "output": "weights/mini",
     "work": ".cache/pretrain_mini",
     "seed": "0",
+    "vae_from": "",  # a published miniature whose autoencoder is taken over instead of training one
     "vae_steps": "2800",
     "tower_steps": "700",
     "unet_steps": "20000",
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> int:
     options = DEFAULTS | dict(argument.split("=", 1) for argument in arguments)
 
     from emote.pretraining.art_set import load_art
-    from emote.pretraining.publish import measure, publish, read_facts
+    from emote.pretraining.publish import join_facts, measure, publish, read_facts, take_vae
     from emote.pretraining.towers import make_tokenizer, train_towers
     from emote.pretraining.unet import train_unet
     from emote.pretraining.vae import train_vae
@@ -33,7 +34,10 @@ def main(arguments: list[str]) -> int:
 
     work, seed = Path(options["work"]), int(options["seed"])
     art = load_art(work)
-    vae = train_vae(art, work, int(options["vae_steps"]), seed)
+    if options["vae_from"]:
+        vae, vae_facts = take_vae(Path(options["vae_from"]))
+    else:
+        vae, vae_facts = train_vae(art, work, int(options["vae_steps"]), seed), read_facts(work, ["vae"])
     tokenizer = make_tokenizer(work / "tokenizer")
     clip = train_towers(art, tokenizer, work, int(options["tower_steps"]), seed)
     unet = train_unet(art, vae, clip.text_model, tokenizer, work, int(options["unet_steps"]), seed)
@@ -41,7 +45,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     facts = {
-        **read_facts(work),
+        **join_facts(vae_facts, read_facts(work, ["towers", "unet"])),
         **measure(art, vae, clip, tokenizer),
         "seed": seed,
         "device": device_name(torch.device("cpu")),

@@ -180,9 +180,11 @@ EMA weights. Hours are wall-clock on a machine that did other work at the same t
 
 ## Known weaknesses
 
-It knows emoji names and little else: words that no emoji is called mean nothing to it, and combinations ("a cat with a
-hat") rarely work. Fine detail at 64 pixels wobbles, small figures and text are unreadable, and rarer concepts blend
-into each other. It memorised its training set to some degree: it is a test object, not a source of new art.
+It is young: after {facts["steps"]["unet"]:,} steps of the UNet and {facts["steps"]["towers"]:,} of the towers many
+subjects are not recognised (see the sheet above). It knows emoji names and little else: words that no emoji is called
+mean nothing to it, and combinations ("a cat with a hat") rarely work. Fine detail at 64 pixels wobbles, small figures
+and text are unreadable, and rarer concepts blend into each other. It memorised its training set to some degree: it is
+a test object, not a source of new art.
 
 ## Licence
 
@@ -191,10 +193,24 @@ Twemoji by Twitter, Inc and other contributors (CC BY 4.0).
 """
 
 
-def read_facts(work: Path) -> dict[str, Any]:
-    """Steps and hours of each stage, from its checkpoint."""
-    steps, hours = {}, {}
-    for stage in ("vae", "towers", "unet"):
+Facts = dict[str, dict[str, float]]
+
+
+def read_facts(work: Path, stages: list[str]) -> Facts:
+    """Steps and hours of stages, from their checkpoints."""
+    facts: Facts = {"steps": {}, "hours": {}}
+    for stage in stages:
         state = torch.load(work / f"{stage}.ckpt", weights_only=True, mmap=True)
-        steps[stage], hours[stage] = state["step"], state["seconds"] / 3600
-    return json.loads(json.dumps({"steps": steps, "hours": hours}))
+        facts["steps"][stage], facts["hours"][stage] = state["step"], state["seconds"] / 3600
+    return facts
+
+
+def join_facts(first: Facts, second: Facts) -> Facts:
+    return {name: first[name] | second[name] for name in first}
+
+
+def take_vae(published: Path) -> tuple[AutoencoderKL, Facts]:
+    """The autoencoder of a published miniature, and what its training took."""
+    told = json.loads((published / "metrics.json").read_text())
+    vae = AutoencoderKL.from_pretrained(published / "vae", use_safetensors=True).float()
+    return vae.requires_grad_(False).eval(), {name: {"vae": told[name]["vae"]} for name in ("steps", "hours")}
