@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,15 +129,16 @@ def deliver(job: Job, base_scores: list[float], command: list[str], started_at: 
     return path
 
 
-def say_result(path: Path, compared: Any, prepared: Prepared) -> None:
+def say_result(path: Path, compared: PairedResult | None, prepared: Prepared) -> None:
     if prepared.skipped:
         say(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
     if compared:
-        low, high = compared.interval_95 or (math.nan, math.nan)
+        low, high = compared.interval_95 or (None, None)
+        interval = f"95 % interval {low:+.5f} to {high:+.5f}" if low is not None else "too few for an interval"
         say(
             f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
             f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "
-            f"95 % interval {low:+.5f} to {high:+.5f}, {compared.items} items of {compared.concepts} concepts)"
+            f"{interval}, {compared.items} items of {compared.concepts} concepts)"
         )
     if (path / "samples.png").exists():
         say(f"before and after: {path / 'samples.png'}")

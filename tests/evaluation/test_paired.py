@@ -25,6 +25,10 @@ def test_means_difference_and_relative_difference_are_exact() -> None:
     assert (result.items, result.concepts) == (4, 3)
 
 
+def test_a_single_concept_has_no_interval() -> None:
+    assert compare([1.0, 2.0], [0.5, 1.0], ["cat", "cat"]).interval_95 is None
+
+
 def test_an_improvement_that_is_the_same_everywhere_is_certain() -> None:
     result = compare([1.0, 2.0, 4.0], [0.5, 1.5, 3.5], names(3))
     assert result.interval_95 == (-0.5, -0.5)
