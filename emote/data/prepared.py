@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from emote.config import DataConfig
 from emote.data.cache import Latents, PictureEncoder, TextEmbeddings, TextEncoder, build_latents, build_text
@@ -208,17 +207,6 @@ class TrainingSet(Dataset):
         example = self.prepared.training[item_at(self.seed, position, len(self.prepared.training))]
         variant = variant_at(self.seed, position, len(self.prepared.latents.variants))
         return _entry(self.prepared, example, variant, position)
-
-
-def held_out_batches(prepared: Prepared, batch: int, max_items: int | None = None) -> Iterator[dict[str, Tensor]]:
-    """The first `max_items` held-out pictures as they are (not mirrored), in batches of at most `batch`.
-
-    As those of `TrainingSet`, batched; position is the index in `prepared.held_out`.
-    """
-    chosen = prepared.held_out[:max_items]
-    for start in range(0, len(chosen), batch):
-        part = enumerate(chosen[start : start + batch], start)
-        yield default_collate([_entry(prepared, example, 0, index) for index, example in part])
 
 
 def _entry(prepared: Prepared, example: Example, variant: int, position: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 
 from emote.data.art import art_files
 from emote.data.images import Layout, to_pixels
-from emote.data.naming import TONE, catalogue, concept_of
+from emote.data.naming import catalogue, concept_of
 from emote.data.split import held_out_concepts
 from emote.files import replacing
 
@@ -68,7 +68,7 @@ def load_art(work: Path) -> ArtSet:
         names=names,
         aliases=[catalogue_[code][1] for _, code, _ in entries],
         style=[style for style, _, _ in entries],
-        weight=torch.tensor([TONE_WEIGHT if TONE.split(")")[1].strip() in name else 1.0 for name in names]),
+        weight=torch.tensor([TONE_WEIGHT if "skin tone" in name else 1.0 for name in names]),
         held_out=torch.tensor([concept in held for concept in concepts]),
     )
 

@@ -12,7 +12,7 @@ from emote.config import ConfigError, OnBadItem
 from emote.data.item import Skipped
 from emote.data.order import item_at
 from emote.data.policy import apply_policy
-from emote.data.prepared import Prepared, Scan, TrainingSet, held_out_batches, prepare, scan
+from emote.data.prepared import Prepared, Scan, TrainingSet, prepare, scan
 from emote.data.split import held_out_concepts, join_concepts
 from tests.data.helpers import CountingEncoder, CountingTextEncoder, bytes_of, data_config, write_folder
 
@@ -222,15 +222,6 @@ def test_both_variants_are_drawn(ready: Prepared) -> None:
     means = [ready.latents.get(example.content, variant)[0] for variant in (0, 1)]
     counts = [sum(torch.equal(entry["mean"], mean) for entry in drawn) for mean in means]
     assert min(counts) > 8 and sum(counts) == len(drawn) >= 38
-
-
-def test_held_out_pictures_come_once_in_order_and_as_they_are(ready: Prepared) -> None:
-    batches = list(held_out_batches(ready, 2))
-    assert [batch["position"].tolist() for batch in batches] == [[0, 1], [2]]
-    for index, example in enumerate(ready.held_out):
-        batch = batches[index // 2]
-        assert torch.equal(batch["mean"][index % 2], ready.latents.get(example.content, 0)[0])
-    assert [len(batch["mean"]) for batch in held_out_batches(ready, 2, max_items=1)] == [1]
 
 
 def test_prompts_are_encoded_beside_captions(ready: Prepared) -> None:
