@@ -32,7 +32,7 @@ class MetricsFile:
     def keep_until(self, step: int) -> int:
         """Forget rows after `step`: they will be computed again. Returns the last step that is left."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        write_text(self.path, "".join([",".join(COLUMNS) + "\n", *map(_line, kept)]))
+        _write(self.path, kept)
         return int(kept[-1]["step"]) if kept else 0
 
     def append(self, row: Row) -> None:
@@ -45,13 +45,17 @@ class MetricsFile:
         for row in rows:
             if row["step"] == step:
                 row["validation_loss"] = loss
-        write_text(self.path, "".join([",".join(COLUMNS) + "\n", *map(_line, rows)]))
+        _write(self.path, rows)
 
     def copy_until(self, step: int, path: Path) -> list[Row]:
         """Write the rows up to `step` to another file, and return them."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        write_text(path, "".join([",".join(COLUMNS) + "\n", *map(_line, kept)]))
+        _write(path, kept)
         return kept
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    write_text(path, "".join([",".join(COLUMNS) + "\n", *map(_line, rows)]))
 
 
 def _line(row: Row) -> str:

@@ -17,7 +17,7 @@ from emote.training.say import say
 
 
 class Validation(StepCallback):
-    """Puts `validation_loss` into the step's row. `last_scores` holds one number an example."""
+    """Puts `validation_loss` into the step's row."""
 
     def __init__(self, held_out: HeldOut, folder: RunFolder, every_steps: int, max_steps: int, best: float) -> None:
         """best: the lowest held-out loss before the first step of this process."""
