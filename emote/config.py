@@ -255,13 +255,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def problems(config: Config) -> list[str]:
     """Everything that is wrong with the values, each as `key rule, got value; what to do`."""
-    found = [line for name, entry, _ in schema_keys() for line in _range_problems(name, entry, get(config, name))]
+    found = [line for name, entry, _ in schema_keys() for line in range_problems(name, entry, get(config, name))]
     if found:
         return found  # the rules below may rely on the ranges
     return [*_data_problems(config), *_lora_problems(config), *_trainer_problems(config)]
 
 
-def _range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
+def range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
     tests = {
         "at_least": (lambda v, limit: v >= limit, "at least"),
         "above": (lambda v, limit: v > limit, "above"),

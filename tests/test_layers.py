@@ -19,6 +19,7 @@ LAYERS = (
     ("quiet",),
     ("files",),
     ("config",),
+    ("keywords",),
     ("data",),
     ("model",),
     ("sampling",),

@@ -13,7 +13,7 @@ from emote.command_line.explaining import did_you_mean
 from emote.command_line.groups import Groups
 from emote.command_line.keys import LEAVES, OPEN, described
 from emote.command_line.unknown_keys import unknown
-from emote.config import Config, _range_problems, nearest
+from emote.config import Config, range_problems, nearest
 
 
 def leaf_problem(name: str, value: Any, groups: Groups) -> str | None:
@@ -41,7 +41,7 @@ def value_problem(name: str, value: Any) -> str | None:
         options = [member.name for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
         return rule + did_you_mean(nearest(str(value).lower(), options))
     plain = OmegaConf.to_container(converted) if OmegaConf.is_list(converted) else converted
-    return next(iter(_range_problems(name, entry, plain)), None)
+    return next(iter(range_problems(name, entry, plain)), None)
 
 
 @lru_cache
