@@ -11,8 +11,9 @@ DEFAULTS = {
     "seed": "0",
     "vae_from": "",  # a published miniature whose autoencoder is taken over instead of training one
     "vae_steps": "2800",
-    "tower_steps": "700",
+    "tower_steps": "2200",
     "unet_steps": "20000",
+    "note": "",  # a sentence for the card, of what the figures there do not tell
 }
 
 
@@ -48,6 +49,7 @@ def main(arguments: list[str]) -> int:
         **join_facts(vae_facts, read_facts(work, ["towers", "unet"])),
         **measure(art, vae, clip, tokenizer),
         "seed": seed,
+        "note": options["note"],
         "device": device_name(torch.device("cpu")),
         "pictures": len(art.names),
         "held_out": int(art.held_out.sum()),

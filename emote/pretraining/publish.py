@@ -167,7 +167,7 @@ Skin-tone variants weigh a tenth of an emoji without one.
 | towers (contrastive) | {facts["steps"]["towers"]:,} | 128 | {facts["hours"]["towers"]:.2f} |
 | UNet (epsilon, min-SNR 5, caption dropout 0.1) | {facts["steps"]["unet"]:,} | 32 | {facts["hours"]["unet"]:.2f} |
 
-EMA weights. Hours are wall-clock on a machine that did other work at the same time.
+EMA weights. Hours are wall-clock on a machine that did other work at the same time. {facts["note"]}
 
 ## Figures
 
@@ -180,10 +180,9 @@ EMA weights. Hours are wall-clock on a machine that did other work at the same t
 
 ## Known weaknesses
 
-It is young: after {facts["steps"]["unet"]:,} steps of the UNet and {facts["steps"]["towers"]:,} of the towers many
-subjects are not recognised (see the sheet above). It knows emoji names and little else: words that no emoji is called
-mean nothing to it, and combinations ("a cat with a hat") rarely work. Fine detail at 64 pixels wobbles, small figures
-and text are unreadable, and rarer concepts blend into each other. It memorised its training set to some degree: it is
+Not every subject is recognised (see the sheet above), and rarer ones blend into each other. It knows emoji names and
+little else: words that no emoji is called mean nothing to it, and combinations ("a cat with a hat") rarely work. Fine
+detail at 64 pixels wobbles, small figures and text are unreadable. It memorised its training set to some degree: it is
 a test object, not a source of new art.
 
 ## Licence
