@@ -10,7 +10,7 @@ BIN := .venv/Scripts
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint format clean
+.PHONY: help quickstart demo test test-all lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,11 +20,14 @@ help: ## show this list
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[hub,wandb,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[hub,wandb,demo,dev]'
 	@touch $@
 
 quickstart: .venv/installed ## train the miniature on OpenMoji, before and after as a picture
 	$(BIN)/python train.py experiment=quickstart
+
+demo: .venv/installed ## draw, compare, cut out and pack in a browser
+	$(BIN)/python scripts/demo.py
 
 test: .venv/installed ## the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m 'not slow and not gpu'

@@ -67,6 +67,8 @@ class Schedule(Enum):
     cosine = "cosine"
 
 
+RANDOM_BACKGROUND = "random"  # the value of `data.background` that is no colour
+
 # What `lora.targets` may name. A module of the UNet is a target when its name is, or ends with `.` and, one of these.
 TARGET_PRESETS: dict[str, tuple[str, ...]] = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
@@ -88,11 +90,12 @@ def key(meaning: str, *, at_least: float | None = None, above: float | None = No
 
 @dataclass
 class ModelConfig:
-    path: str = key("base model: a diffusers directory or a Hub name")
+    path: str = key("base model: a diffusers directory, a Hub name, or a single .safetensors file as CivitAI has them")
     revision: Optional[str] = key("Hub revision (commit, tag or branch)")
     variant: Optional[str] = key("weight files to prefer, such as fp16")
     resolution: int = key("side in pixels that data.resolution follows", at_least=8)
     resolution_multiple: int = key("pixels for one latent: what data.resolution must be divisible by", at_least=1)
+    config: Optional[str] = key("single file: a diffusers directory or Hub name that it is configured as; null: SD 1.5")
 
 
 @dataclass
@@ -104,6 +107,7 @@ class LoraConfig:
     init: Init = key("distribution of A at the start (B is zero)")
     dtype: AdapterDtype = key("the adapter's own dtype; bfloat16 stops small updates (kept for the reported run)")
     seed: int = key("seed of A, and of the adapter's dropout", at_least=0)
+    init_from: Optional[str] = key("adapter file to start from, diffusers' or kohya's; null: lora.init")
 
 
 @dataclass
@@ -116,7 +120,9 @@ class DataConfig:
     text_column: str = key("hub and folder metadata: the column with the caption")
     caption: str = key("template of the training prompt: {text}, and for art sets {style}")
     resolution: int = key("side of the training square in pixels", at_least=8, at_most=4096)
-    background: str = key("colour under transparency and padding: a CSS name or #rrggbb")
+    background: str = key("colour under transparency and padding: a CSS name, #rrggbb, or random (four a picture)")
+    background_caption: Optional[str] = key("what captions of transparent pictures add where the colour is not white: "
+                                            "text with {colour} or {a_colour}; null: nothing")  # fmt: skip
     fit: Fit = key("what happens to pictures that are not square")
     margin: Optional[float] = key("crop to the figure, then leave this share free around it; null: as drawn",
                                   at_least=0, below=0.5)  # fmt: skip
@@ -156,6 +162,7 @@ class SamplesConfig:
     every_steps: Optional[int] = key("draw each so many steps; null: at the end alone", at_least=1)
     inference_steps: int = key("denoising steps", at_least=1, at_most=1000)
     guidance_scale: float = key("classifier-free guidance; 1 for none", at_least=0)
+    lora_scale: float = key("strength of the adapter in the samples; 1 is as trained", above=0)
 
 
 @dataclass
@@ -191,6 +198,9 @@ class RunConfig:
     cache_dir: str = key("where encoded pictures and captions are kept")
     fresh: bool = key("start again although the run exists (the old one is moved aside)")
     mixed: bool = key("go on although device, precision or micro-batch differ from those of the first steps")
+    max_hours: Optional[float] = key(
+        "refuse what the estimate says takes longer; null: 12 on a GPU, 6 on a CPU", above=0
+    )
 
 
 @dataclass
@@ -211,6 +221,7 @@ GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger",
 # Keys that say how a run is done; all others are what is done, and make its identity (but for how far it goes).
 HOW = frozenset({
     "name", "model.path", "model.revision", "model.variant", "model.resolution", "model.resolution_multiple",
+    "model.config", "lora.init_from",  # their contents count
     "data.path", "data.revision", "data.split", "data.image_column", "data.text_column", "data.on_bad_item",
     "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
     "trainer.max_micro_batch", "trainer.num_workers", "trainer.gradient_checkpointing", "trainer.compile",
@@ -293,21 +304,38 @@ def _data_problems(config: Config) -> Iterator[str]:
         what = "a directory with pictures" if data.source is Source.folder else "a dataset's name"
         yield f"data.path must name {what} when data={data.source.name}, got nothing; say data.path=…"
     known = {"text", "style"} if data.source in (Source.openmoji, Source.twemoji) else {"text"}
-    try:
-        used = {name for _, name, _, _ in Formatter().parse(data.caption) if name is not None}
-    except ValueError as error:
-        yield f"data.caption must be a template, got {data.caption!r} ({error})"
-    else:
-        for name in sorted(used - known):
-            yield f"data.caption may use {', '.join('{%s}' % k for k in sorted(known))}, got {{{name}}}"
-        if "text" not in used:
-            yield f"data.caption must contain {{text}}, got {data.caption!r}: every picture would be called the same"
-    try:
-        from PIL import ImageColor
+    yield from _template_problems("data.caption", data.caption, known, {"text"}, "picture")
+    if data.background_caption is not None:
+        words = {"a_colour", "colour"}
+        needed = words if data.background == RANDOM_BACKGROUND else set()  # one colour may be called as you like
+        yield from _template_problems("data.background_caption", data.background_caption, words, needed, "colour")
+    yield from _colour_problems(data.background)
 
-        ImageColor.getrgb(data.background)
+
+def _template_problems(name: str, template: str, known: set[str], one_of: set[str], what: str) -> Iterator[str]:
+    try:
+        used = {word for _, word, _, _ in Formatter().parse(template) if word is not None}
+    except ValueError as error:
+        yield f"{name} must be a template, got {template!r} ({error})"
+        return
+    for word in sorted(used - known):
+        yield f"{name} may use {', '.join('{%s}' % k for k in sorted(known))}, got {{{word}}}"
+    if one_of and not used & one_of:
+        needed = " or ".join("{%s}" % word for word in sorted(one_of))
+        yield f"{name} must contain {needed}, got {template!r}: every {what} would be called the same"
+
+
+def _colour_problems(background: str) -> Iterator[str]:
+    from PIL import ImageColor
+
+    if background == RANDOM_BACKGROUND:
+        return
+    try:
+        ImageColor.getrgb(background)
     except ValueError:
-        yield f"data.background must be a CSS colour such as white or #ffcc00, got {data.background!r}"
+        close = nearest(background.lower(), [RANDOM_BACKGROUND, *ImageColor.colormap])
+        hint = f"; did you mean {close}?" if close else ""
+        yield f"data.background must be random or a CSS colour such as white or #ffcc00, got {background!r}{hint}"
 
 
 def _lora_problems(config: Config) -> Iterator[str]:

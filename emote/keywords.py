@@ -1,5 +1,7 @@
 """`key=value` words of the scripts, read into a dataclass whose fields are made by `emote.config.key`.
 
+A field whose key is a word of Python's ends in an underscore: `for_` is `for=`.
+
 All mistakes are reported together, each with the key, the rule, the value and the nearest valid name.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from enum import Enum
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -41,7 +43,8 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
 
     Raises ConfigError with every mistake.
     """
-    entries, kinds = {entry.name: entry for entry in fields(schema)}, get_type_hints(schema)  # type: ignore[arg-type]
+    entries = {_word(entry): entry for entry in fields(schema)}  # type: ignore[arg-type]
+    kinds = get_type_hints(schema)
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     for word in arguments:
@@ -52,7 +55,7 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
             mistakes.append(f"{rule}; " + (f"did you mean {close}=?" if close else f"keys are {', '.join(entries)}"))
             continue
         try:
-            value = _convert(name, text, kinds[name])
+            value = _convert(name, text, kinds[entries[name].name])
         except ConfigError as error:
             mistakes.append(str(error))
             continue
@@ -66,7 +69,7 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
         if len(mistakes) == 1:
             raise ConfigError(mistakes[0])
         raise ConfigError(f"{len(mistakes)} mistakes, nothing was started:\n  " + "\n  ".join(mistakes))
-    return schema(**values)
+    return schema(**{entries[name].name: value for name, value in values.items()})
 
 
 def describe(schema: type) -> str:
@@ -76,12 +79,18 @@ def describe(schema: type) -> str:
         default = entry.default if entry.default not in (MISSING, REQUIRED) else None
         if entry.default_factory is not MISSING:
             default = entry.default_factory()
-        shown = "" if default is None else f"[{', '.join(default)}]" if isinstance(default, list) else as_text(default)
+        shown = "" if default is None else as_text(default)
+        if isinstance(default, list):
+            shown = f"[{', '.join(map(as_text, default))}]"
         rows.append(
-            (f"{entry.name}={shown.lower() if isinstance(default, bool) else shown}", entry.metadata["meaning"])
+            (f"{_word(entry)}={shown.lower() if isinstance(default, bool) else shown}", entry.metadata["meaning"])
         )
     width = min(34, max(len(left) for left, _ in rows))
     return "\n".join(f"  {left:<{width}}  {meaning}" for left, meaning in rows)
+
+
+def _word(entry: Field[Any]) -> str:
+    return entry.name.removesuffix("_")
 
 
 def _convert(name: str, text: str, kind: Any) -> Any:
@@ -92,6 +101,8 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     if get_origin(kind) is list:
         inner = get_args(kind)[0]
         bare = text[1:-1] if text.startswith("[") and text.endswith("]") else None
+        if bare is None and isinstance(inner, type) and issubclass(inner, Enum):
+            bare = text  # options have no commas of their own
         parts = [text] if bare is None else [part.strip() for part in bare.split(",") if part.strip()]
         return [_convert(name, part, inner) for part in parts]
     if kind is str:

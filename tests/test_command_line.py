@@ -139,7 +139,9 @@ TOGETHER = {  # found by the rules between the keys
     "lora.targets=[to_q,nonsense]": "lora.targets names nonsense, which no module of the UNet is called; modules are",
     "data.resolution=250": "data.resolution must be divisible by 8 (one latent covers 8×8 pixels), got 250; say 248 or",
     "data.caption=An emoji": "data.caption must contain {text}, got 'An emoji'",
-    "data.background=nocolour": "data.background must be a CSS colour such as white or #ffcc00, got 'nocolour'",
+    "data.background=grene": "data.background must be random or a CSS colour such as white or #ffcc00, got 'grene'; "
+    "did you mean green?",
+    'data.background_caption="on {a_color}"': "data.background_caption may use {a_colour}, {colour}, got {a_color}",
     "trainer.devices=3": "trainer.batch_size must be divisible by trainer.devices=3, got 8; say 9",
 }
 ALONE = {

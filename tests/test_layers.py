@@ -23,11 +23,13 @@ LAYERS = (
     ("data",),
     ("model",),
     ("sampling",),
+    ("packing",),
     ("evaluation",),
     ("publishing",),
     ("training",),
     ("pretraining", "app"),
     ("command_line",),
+    ("experiments",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

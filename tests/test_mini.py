@@ -62,7 +62,7 @@ def test_pictures_survive_the_autoencoder(held_out_pixels: torch.Tensor) -> None
 
 def test_the_towers_find_the_name_of_a_picture_far_more_often_than_chance() -> None:
     told = json.loads((MINI / "metrics.json").read_text())
-    assert told["towers_picture_to_name_top1"] > 100 / told["towers_names"]
+    assert told["towers_picture_to_name_top1"] > 0.4
 
 
 def test_it_draws_a_red_heart_and_a_yellow_face_on_white() -> None:

@@ -41,6 +41,7 @@ def check(composer: Hydra, words: list[str], sweep: bool) -> Findings:
     for combination in _combinations(found.meant):
         if check_files(composer, combination, found):
             _check_composed(composer, combination, found)
+            _check_data_counts(composer, combination, found)
     if found.mistakes:
         raise ConfigError(together(found.mistakes))
     _announce_hardware(composer, words, groups)
@@ -78,6 +79,23 @@ def _check_composed(composer: Hydra, words: list[str], found: Findings) -> None:
     for line in lines:
         if line.split(" ")[0].rstrip(":") not in found.suspects:  # said already, or a consequence of it
             found.add(line)
+
+
+def _check_data_counts(composer: Hydra, words: list[str], found: Findings) -> None:
+    """An experiment that names its source itself would overrule a data= that is typed, without a word."""
+    said = [word for word in words if word.startswith("data=")]
+    if not said or not any(word.startswith("experiment=") for word in words):
+        return
+    if any(word.startswith("data.source=") for word in words):
+        return
+    with suppress(*COMPOSING_FAILS):  # told already
+        wanted = compose_job(composer, said, found.composed).data.source
+        source = compose_job(composer, words, found.composed).data.source
+        if source is not wanted:
+            found.add(
+                f"{said[0]} would have no effect: the experiment names data.source={source.name}; "
+                f"say data.source={wanted.name} as well, or another experiment"
+            )
 
 
 def _announce_hardware(composer: Hydra, words: list[str], groups: Groups) -> None:

@@ -13,7 +13,7 @@ from emote.command_line.explaining import did_you_mean
 from emote.command_line.groups import Groups
 from emote.command_line.keys import LEAVES, OPEN, described
 from emote.command_line.unknown_keys import unknown
-from emote.config import Config, range_problems, nearest
+from emote.config import Config, nearest, range_problems
 
 
 def leaf_problem(name: str, value: Any, groups: Groups) -> str | None:

@@ -6,22 +6,22 @@ Encoders arrive as arguments and are loaded only where something is missing. Wha
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from PIL import ImageColor
 from torch import Tensor
 
 from emote.config import ConfigError
-from emote.data.images import BadImage, Layout, to_pixels
+from emote.data.background import colour_count, colours_of, is_white, pixels_of
+from emote.data.images import BadImage, Layout, decode_for, is_transparent, lay_out
 from emote.data.item import Item
 from emote.data.shards import Group, Rows, Shards, complete
 
@@ -34,14 +34,27 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Variant(NamedTuple):
+    """colour: which of the picture's colours lies under it (see `background.colours_of`)."""
+
+    colour: int
+    mirrored: bool
+
+
+class Drawn(NamedTuple):
+    """One picture's pixels, uint8 [H, W, 3], in each variant."""
+
+    variants: list[np.ndarray]
+    transparent: bool
+
+
 class Latents:
     """Mean and log-variance of the VAE's posterior for every picture, in each variant, memory-mapped.
 
-    variants: one entry a variant, True where it is mirrored.  bad: content hash to reason, for pictures that
-    cannot be decoded.
+    bad: content hash to reason, for pictures that cannot be decoded.
     """
 
-    def __init__(self, shards: Shards, variants: tuple[bool, ...]) -> None:
+    def __init__(self, shards: Shards, variants: tuple[Variant, ...]) -> None:
         self._shards = shards
         self.variants = variants
 
@@ -61,6 +74,10 @@ class Latents:
     def get(self, content: str, variant: int = 0) -> tuple[Tensor, Tensor]:
         """(mean, logvar), each float32 [C, h, w]. Raises KeyError for what is bad or was never encoded."""
         return self._shards.row("mean", content, variant), self._shards.row("logvar", content, variant)
+
+    def is_transparent(self, content: str) -> bool:
+        """Whether the background shows through the picture: kept where that is not white. Raises KeyError as `get`."""
+        return bool(self._shards.row("transparent", content))
 
 
 class TextEmbeddings:
@@ -92,7 +109,7 @@ def caption_key(caption: str) -> str:
 def build_latents(
     items: Mapping[str, Item],
     layout: Layout,
-    variants: tuple[bool, ...],
+    mirrored: tuple[bool, ...],
     load_encoder: Callable[[], PictureEncoder],
     encoder_key: str,
     directory: Path,
@@ -101,19 +118,23 @@ def build_latents(
 ) -> Latents:
     """Encode every picture of `items` (content hash to item), in each variant, but those already cached.
 
+    mirrored: (False, True) keeps each picture's mirror image too, over each of its colours.
     load_encoder: called at most once, and only where a picture must be encoded; the encoder is dropped before
     this returns.  encoder_key: identifies its weights and arithmetic.  directory: shards lie in `latents/`.
     batch_size: rows of every call of the encoder; it is part of the shards' identity, since the bits of a
     convolution depend on it.  workers: threads that decode ahead.
     Raises ConfigError for values that are not finite, a picture that changes while it is read, a full disk.
     """
-    recipe = {
+    variants = tuple(Variant(n, mirror) for n in range(colour_count(layout.background)) for mirror in mirrored)
+    white = is_white(layout.background)
+    recipe: dict[str, Any] = {
         "encoder": encoder_key,
-        # white and #ffffff are the same pixels
-        "layout": {**dataclasses.asdict(layout), "background": ImageColor.getrgb(layout.background)[:3]},
-        "variants": list(variants),
+        "layout": {**asdict(layout), "background": pixels_of(layout.background)},
+        "variants": list(mirrored),
         "batch": batch_size,
     }
+    if not white:
+        recipe["transparent"] = True  # the shards say of each picture whether the background shows
 
     def make(groups: list[Group], advance: Callable[[int], None]) -> Generator[Rows, None, None]:
         encode: PictureEncoder | None = None
@@ -124,18 +145,18 @@ def build_latents(
             )
             for group in groups:
                 bad: dict[str, str] = {}
+                transparent: list[bool] = []
                 latents: list[tuple[Tensor, Tensor]] = []
-                for batch in _batches(_good_rows(zip(group, decoded, strict=False), bad, advance), batch_size):
+                rows = _good_rows(zip(group, decoded, strict=False), bad, transparent, advance)
+                for batch in _batches(rows, batch_size):
                     encode = encode or load_encoder()
                     latents.append(_encode_pictures(encode, batch, batch_size))
                 good = len(group) - len(bad)
-                yield (
-                    {
-                        name: _stack([pair[n] for pair in latents], good, len(variants))
-                        for n, name in enumerate(("mean", "logvar"))
-                    },
-                    bad,
-                )
+                tensors = {
+                    name: _stack([pair[n] for pair in latents], good, len(variants))
+                    for n, name in enumerate(("mean", "logvar"))
+                }
+                yield tensors if white else {**tensors, "transparent": torch.tensor(transparent, dtype=torch.bool)}, bad
 
     return Latents(complete(items, Path(directory) / "latents", recipe, make, "pictures", workers), variants)
 
@@ -170,8 +191,8 @@ def build_text(
     return TextEmbeddings(complete(by_key, Path(directory) / "text", recipe, make, "captions"))
 
 
-def _decode(item: Item, content: str, layout: Layout, variants: Sequence[bool]) -> list[np.ndarray] | str:
-    """uint8 [H, W, 3] for each variant, or why the picture is bad."""
+def _decode(item: Item, content: str, layout: Layout, variants: Sequence[Variant]) -> Drawn | str:
+    """The picture in each variant, or why it is bad."""
     try:
         data = item.read()
     except OSError as error:
@@ -179,20 +200,28 @@ def _decode(item: Item, content: str, layout: Layout, variants: Sequence[bool]) 
     if hashlib.sha256(data).hexdigest() != content:
         raise ConfigError(f"{item.name} has changed since the pictures were listed; say the command again")
     try:
-        pixels_HWC = to_pixels(data, layout)
+        image = decode_for(data, layout)
+        transparent = is_transparent(image)
+        colours = colours_of(layout.background, content, transparent)
+        over = {colour: np.asarray(lay_out(image, replace(layout, background=colour))) for colour in set(colours)}
     except BadImage as error:
         return str(error)
-    return [pixels_HWC[:, ::-1] if flip else pixels_HWC for flip in variants]
+    drawn = [over[colours[variant.colour]] for variant in variants]
+    return Drawn([p[:, ::-1] if v.mirrored else p for p, v in zip(drawn, variants, strict=True)], transparent)
 
 
 def _good_rows(
-    decoded: Iterable[tuple[str, list[np.ndarray] | str]], bad: dict[str, str], advance: Callable[[int], None]
+    decoded: Iterable[tuple[str, Drawn | str]],
+    bad: dict[str, str],
+    transparent: list[bool],
+    advance: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
     for key, result in decoded:
         if isinstance(result, str):
             bad[key] = result
         else:
-            yield from result
+            transparent.append(result.transparent)
+            yield from result.variants
         advance(1)
 
 

@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageColor, ImageOps, ImageStat, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000  # above it, a small file is more likely a decompression bomb than a drawing
 
@@ -29,7 +29,8 @@ class BadImage(ValueError):
 class Layout:
     """How a picture becomes a square: every field changes the pixels, so all are part of the cache key.
 
-    resolution: side in pixels.  background: CSS colour under transparency and padding.
+    resolution: side in pixels.  background: CSS colour under transparency and padding; or `random`, which the
+    cache turns into colours (see `background.colours_of`) before it lays out.
     fit: `pad` keeps the whole picture (or figure), `crop` fills the square and keeps the centre.
     margin: None leaves the layout alone; a share m in [0, 0.5) crops to the figure's bounding box
     and leaves m of the side free around it, so that sets with different margins share one layout.
@@ -118,6 +119,11 @@ def _to_rgba(image: Image.Image) -> Image.Image:
     return image.convert("RGBA")
 
 
+def is_transparent(image: Image.Image) -> bool:
+    """Whether a background shows through an RGBA image: one hundredth of it at least, so that a speck is none."""
+    return ImageStat.Stat(image.getchannel("A")).mean[0] < 0.99 * 255
+
+
 def figure_box(image: Image.Image) -> tuple[int, int, int, int] | None:
     """Bounding box (left, top, right, bottom) of what is not background; None for an empty picture.
 
@@ -165,8 +171,13 @@ def lay_out(image: Image.Image, layout: Layout) -> Image.Image:
     return square
 
 
+def decode_for(data: bytes, layout: Layout) -> Image.Image:
+    """`decode`, as large as `lay_out` wants it. Raises BadImage."""
+    # SVGs are drawn at twice the size: cropping to the figure would otherwise enlarge soft pixels
+    return decode(data, svg_size_px=2 * layout.resolution)
+
+
 def to_pixels(data: bytes, layout: Layout, flip: bool = False) -> np.ndarray:
     """Encoded bytes to uint8 pixels [side, side, 3]. Raises BadImage."""
-    # SVGs are drawn at twice the size: cropping to the figure would otherwise enlarge soft pixels
-    image = lay_out(decode(data, svg_size_px=2 * layout.resolution), layout)
+    image = lay_out(decode_for(data, layout), layout)
     return np.asarray(ImageOps.mirror(image) if flip else image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from emote.config import DataConfig
+from emote.data.background import caption_over, colours_of, is_white
 from emote.data.cache import Latents, PictureEncoder, TextEmbeddings, TextEncoder, build_latents, build_text
 from emote.data.images import Layout
 from emote.data.item import Item, Skipped
@@ -22,6 +24,8 @@ from emote.data.order import item_at, variant_at
 from emote.data.policy import apply_policy
 from emote.data.sources import open_source
 from emote.data.split import held_out_concepts, join_concepts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,25 @@ class Scan:
 
 @dataclass(frozen=True)
 class Example:
-    """One picture with its caption. content: its key in `Prepared.latents`.  name: what messages call it."""
+    """One picture with its captions, one for each variant in which it is cached.
+
+    content: its key in `Prepared.latents`.  name: what messages call it.
+    """
 
     name: str
-    caption: str
+    captions: tuple[str, ...]
     concept: str
     content: str
+
+    @property
+    def caption(self) -> str:
+        """Of the first variant, which is what validation scores."""
+        return self.captions[0]
 
 
 @dataclass
 class Prepared:
-    """All that training and validation read. training and held_out are sorted by (content, caption)."""
+    """All that training and validation read. training and held_out are in the order of the scan."""
 
     training: list[Example]
     held_out: list[Example]
@@ -71,9 +83,13 @@ def layout_of(data: DataConfig) -> Layout:
     return Layout(data.resolution, data.background, data.fit.value, data.margin)
 
 
-def variants_of(data: DataConfig) -> tuple[bool, ...]:
-    """One entry for each cached variant of a picture, True for a mirrored one."""
-    return (False, True) if data.flip else (False,)
+def captions_of(caption: str, content: str, latents: Latents, data: DataConfig) -> tuple[str, ...]:
+    """One for each cached variant of a picture: what lies under it is said where it shows and is not white."""
+    template = data.background_caption
+    if template is None or is_white(data.background) or not latents.is_transparent(content):
+        return (caption,) * len(latents.variants)
+    colours = colours_of(data.background, content, transparent=True)
+    return tuple(caption_over(caption, colours[variant.colour], template) for variant in latents.variants)
 
 
 def scan(data: DataConfig) -> Scan:
@@ -128,7 +144,7 @@ def prepare(
     latents = build_latents(
         items,
         layout_of(data),
-        variants_of(data),
+        (False, True) if data.flip else (False,),
         load_picture_encoder,
         picture_encoder_key,
         cache_dir,
@@ -139,7 +155,12 @@ def prepare(
         Skipped(entry.item.name, latents.bad[entry.content]) for entry in scan.entries if entry.content in latents.bad
     ]
     examples = [
-        Example(entry.item.name, entry.item.caption, entry.item.concept, entry.content)
+        Example(
+            entry.item.name,
+            captions_of(entry.item.caption, entry.content, latents, data),
+            entry.item.concept,
+            entry.content,
+        )
         for entry in scan.entries
         if entry.content in latents
     ]
@@ -147,7 +168,9 @@ def prepare(
     earlier = scan.skipped if scan.found == len(scan.entries) else []
     apply_policy(len(examples), [*earlier, *bad], data.on_bad_item)
 
-    captions = {example.caption for example in examples}
+    if not is_white(data.background) and not any(latents.is_transparent(example.content) for example in examples):
+        log.warning("data.background=%s shows behind no picture: none of them is transparent", data.background)
+    captions = {caption for example in examples for caption in example.captions}
     text = build_text([*captions, *prompts], load_text_encoder, text_encoder_key, cache_dir)
     group_of = join_concepts((example.concept, example.content) for example in examples)
     held = held_out_concepts(group_of.values(), data.held_out)
@@ -211,7 +234,7 @@ class TrainingSet(Dataset):
 
 def _entry(prepared: Prepared, example: Example, variant: int, position: int) -> dict[str, Any]:
     mean_CHW, logvar_CHW = prepared.latents.get(example.content, variant)
-    embedding_TD = prepared.text.get(example.caption)
+    embedding_TD = prepared.text.get(example.captions[variant])
     return {
         "mean": mean_CHW,
         "logvar": logvar_CHW,

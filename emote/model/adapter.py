@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import peft
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -93,6 +94,19 @@ def load_adapter_state(unet: nn.Module, state: Mapping[str, torch.Tensor]) -> No
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(state[name])
+
+
+@contextmanager
+def adapter_scaled(unet: UNet2DConditionModel, scale: float) -> Iterator[None]:
+    """Within, the adapter's output is multiplied by `scale`; afterwards it acts as trained."""
+    layers = [module for module in unet.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer.set_scale(NAME, scale)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.set_scale(NAME, 1.0)
 
 
 @contextmanager

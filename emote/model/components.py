@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from emote.config import ConfigError
 from emote.model.locate import locate as locate  # the first step of loading
+from emote.model.single_file import OneFile, load_part
 from emote.model.weights import fingerprint as fingerprint
 from emote.model.weights import weight_files
 
@@ -31,22 +32,21 @@ def load_text_encoder(
     path: Path, dtype: torch.dtype = torch.float32, device: Device = "cpu", *, variant: str | None = None
 ) -> CLIPTextModel:
     """The text encoder, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
-    # cast afterwards: the keyword for the dtype differs between transformers' versions
-    return _load_weights(CLIPTextModel, path, "text_encoder", variant, {}).to(device=device, dtype=dtype)
+    return _load_weights(CLIPTextModel, path, "text_encoder", dtype, variant).to(device=device, dtype=dtype)
 
 
 def load_vae(
     path: Path, dtype: torch.dtype = torch.float32, device: Device = "cpu", *, variant: str | None = None
 ) -> AutoencoderKL:
     """The autoencoder, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
-    return _load_weights(AutoencoderKL, path, "vae", variant, {"torch_dtype": dtype}).to(device)
+    return _load_weights(AutoencoderKL, path, "vae", dtype, variant).to(device)
 
 
 def load_unet(
     path: Path, dtype: torch.dtype = torch.float32, device: Device = "cpu", *, variant: str | None = None
 ) -> UNet2DConditionModel:
     """The denoiser, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
-    return _load_weights(UNet2DConditionModel, path, "unet", variant, {"torch_dtype": dtype}).to(device)
+    return _load_weights(UNet2DConditionModel, path, "unet", dtype, variant).to(device)
 
 
 def load_scheduler(path: Path) -> DDPMScheduler:
@@ -86,11 +86,18 @@ def encode_pictures(vae: AutoencoderKL, pixels_B3HW: torch.Tensor) -> tuple[torc
     return posterior.mean.float() * factor, posterior.logvar.float() + 2 * math.log(factor)
 
 
-def _load_weights(kind: Any, path: Path, part: str, variant: str | None, keywords: dict[str, Any]) -> Any:
-    """A model from safetensors alone, with every weight present, frozen, in eval mode."""
+def _load_weights(kind: Any, path: Path, part: str, dtype: torch.dtype, variant: str | None) -> Any:
+    """A model from safetensors alone, with every weight present, frozen, in eval mode.
+
+    Weights are converted to `dtype` one by one as they are read, but transformers' models keep the file's.
+    """
     files = weight_files(path, part, variant)
     if not files:
         raise ConfigError(f"{Path(path) / part} has no weights as safetensors (others may run code and are not loaded)")
+    if isinstance(path, OneFile):
+        return _load(path.file, part, lambda: load_part(kind, path, part, dtype)).requires_grad_(False)
+    # the keyword for the dtype differs between transformers' versions
+    keywords = {} if kind is CLIPTextModel else {"torch_dtype": dtype}
     chosen = variant if variant and f".{variant}" in files[0].name else None
     model, info = _load(
         path,

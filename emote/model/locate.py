@@ -1,9 +1,10 @@
-"""Where the base model lies: a directory, or the Hub's cache after a download of only what is needed."""
+"""Where the base model lies: a directory, a single file, or the Hub's cache after a download of only what is needed."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 
 import emote
 from emote.config import ConfigError, ModelConfig
+from emote.model.single_file import PUBLISHED, SUFFIXES, OneFile
 from emote.model.weights import STEMS, weight_files
 
 PROJECT = Path(emote.__file__).resolve().parent.parent
@@ -28,20 +30,41 @@ def locate(model: ModelConfig) -> Path:
 
     A relative path is looked up from the working directory, then from the project's root; what is no directory is
     taken for a Hub name, and only its configurations and safetensors weights are downloaded (`revision`, `variant`).
+    For a single file the directory is that of its configuration (`model.config`, or SD 1.5's), as a `OneFile`.
     Raises ConfigError, of at most two lines, where it is not to be had or is another kind of model.
     """
-    for directory in (Path(model.path).expanduser(), PROJECT / model.path):
-        if directory.is_dir():
-            return check(directory.resolve(), model.variant)
+    if found := _on_this_machine(model.path):
+        return check(found if found.is_dir() else OneFile.of(_configuration(model), found), model.variant)
+    if model.path.endswith(SUFFIXES):
+        raise ConfigError(f"model.path={model.path}: there is no such file here\n{HERE_WORKS}")
     if not HUB_NAME.fullmatch(model.path):
         raise ConfigError(f"model.path={model.path} is neither a directory here nor a Hub name\n{HERE_WORKS}")
     return check(_from_hub(model), model.variant)
 
 
+def _on_this_machine(path: str) -> Path | None:
+    for candidate in (Path(path).expanduser(), PROJECT / path):
+        if candidate.is_dir() or candidate.is_file():
+            return candidate.resolve()
+    return None
+
+
+def _configuration(model: ModelConfig) -> Path:
+    """The directory with the configuration and the tokenizer of a single file."""
+    if model.config is None:
+        return PUBLISHED / "sd15"
+    if found := _on_this_machine(model.config):
+        return found
+    if not HUB_NAME.fullmatch(model.config):
+        raise ConfigError(f"model.config={model.config} is neither a directory here nor a Hub name")
+    return _from_hub(replace(model, path=model.config, variant=None), "model.config", weights=False)
+
+
 def check(path: Path, variant: str | None = None) -> Path:
     """`path`, if it is a Stable Diffusion in diffusers' layout with safetensors weights; else raises ConfigError."""
     if not (path / "model_index.json").is_file():
-        hint = " (a single file must be converted first)" if list(path.glob("*.safetensors")) else ""
+        files = sorted(path.glob("*.safetensors"))
+        hint = f"; for the single file in it say model.path={files[0]}" if files else ""
         raise ConfigError(f"model.path: {path} is not a diffusers model: it has no model_index.json{hint}")
     kind = str(_read(path / "model_index.json").get("_class_name", ""))
     if "XL" in kind or (path / "text_encoder_2").is_dir():
@@ -62,7 +85,7 @@ def check(path: Path, variant: str | None = None) -> Path:
     return path
 
 
-def _from_hub(model: ModelConfig) -> Path:
+def _from_hub(model: ModelConfig, key: str = "model.path", *, weights: bool = True) -> Path:
     # asked first, because this request has a timeout and no retries
     problem: Exception | None = None
     try:
@@ -72,21 +95,27 @@ def _from_hub(model: ModelConfig) -> Path:
     except Exception as error:  # the HTTP library's errors differ between versions; a cached copy may still do
         problem = error
     try:
-        path = _snapshot(model, model.variant, cached=problem is not None)
-        if any(not weight_files(path, part, model.variant) for part in STEMS):
-            path = _snapshot(model, None, cached=problem is not None)  # parts without that variant
+        if not weights:
+            return _snapshot(model, [], cached=problem is not None)
+        path = _snapshot(model, _weight_patterns(model.variant), cached=problem is not None)
+        if any(not weight_files(path, part, model.variant) for part in STEMS):  # parts without that variant
+            path = _snapshot(model, _weight_patterns(None), cached=problem is not None)
     except Exception as error:
-        raise ConfigError(f"{_what_is_missing(model, problem or error)}\n{HERE_WORKS}") from error
+        missing = _what_is_missing(f"{key}={model.path}", model, problem or error)
+        raise ConfigError(f"{missing}\n{HERE_WORKS}") from error
     return path
 
 
-def _snapshot(model: ModelConfig, variant: str | None, *, cached: bool) -> Path:
+def _weight_patterns(variant: str | None) -> list[str]:
     suffix = f".{variant}" if variant else ""
-    weights = [
+    return [
         f"{part}/{stem}{middle}.safetensors"
         for part, stem in STEMS.items()
         for middle in (suffix, f"-*-of-*{suffix}", f"{suffix}-*-of-*")
     ]
+
+
+def _snapshot(model: ModelConfig, weights: list[str], *, cached: bool) -> Path:
     found = huggingface_hub.snapshot_download(
         model.path,
         revision=model.revision,
@@ -98,8 +127,7 @@ def _snapshot(model: ModelConfig, variant: str | None, *, cached: bool) -> Path:
     return Path(found)
 
 
-def _what_is_missing(model: ModelConfig, error: Exception) -> str:
-    name = f"model.path={model.path}"
+def _what_is_missing(name: str, model: ModelConfig, error: Exception) -> str:
     if isinstance(error, GatedRepoError):
         return f"{name} is gated: accept its licence at https://huggingface.co/{model.path}, then set HF_TOKEN"
     if isinstance(error, RevisionNotFoundError):

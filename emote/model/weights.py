@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from emote.config import ConfigError
 from emote.files import write_bytes
+from emote.model.single_file import OneFile, hash_part
 
 # part of the model → how its weight files are called; a scheduler has none
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -21,6 +23,8 @@ NOT_CONTENT = {"transformers_version", "name_or_path", "dtype", "torch_dtype"}  
 
 def weight_files(path: Path, part: str, variant: str | None = None) -> list[Path]:
     """The safetensors files of a part, sorted: of the variant where there are any, else the plain ones."""
+    if isinstance(path, OneFile):
+        return [path.file]
     folder = Path(path) / part
     for wanted in [variant, None] if variant else [None]:
         shard, suffix = r"(-\d+-of-\d+)?", rf"\.{re.escape(wanted)}" if wanted else ""
@@ -44,7 +48,11 @@ def fingerprint(path: Path, part: str, *, variant: str | None = None, cache_dir:
         raise ConfigError(f"{folder} has no {config.name} with weights as safetensors")
     digest = hashlib.sha256(_canonical(config))
     for file in files:
-        digest.update(bytes.fromhex(_file_hash(file, cache_dir)))
+        if isinstance(path, OneFile):
+            found = _remembered(file, f"#{part}", cache_dir, lambda file: hash_part(file, part))
+        else:
+            found = _remembered(file, "", cache_dir, _hash)
+        digest.update(bytes.fromhex(found))
     if part == "text_encoder":
         tokenizer = Path(path) / "tokenizer"
         digest.update(_canonical(tokenizer / "tokenizer_config.json"))
@@ -60,20 +68,21 @@ def _canonical(config: Path) -> bytes:
     return json.dumps(kept, sort_keys=True).encode()
 
 
-def _file_hash(file: Path, cache_dir: Path | None) -> str:
+def _remembered(file: Path, of: str, cache_dir: Path | None, compute: Callable[[Path], str]) -> str:
+    """The hash that `compute` gives of a file; `of` tells several of one file apart."""
     state = file.stat()
     if cache_dir is None or state.st_size < REMEMBERED_FROM_BYTES:
-        return _hash(file)
+        return compute(file)
     memory = Path(cache_dir) / "weight_hashes.json"
     try:
         known: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}  # a memory that cannot be read is only slow
-    key, stamp = str(file.resolve()), [state.st_size, state.st_mtime_ns]
+    key, stamp = f"{file.resolve()}{of}", [state.st_size, state.st_mtime_ns]
     entry = known.get(key)
     if isinstance(entry, dict) and entry.get("stamp") == stamp:
         return str(entry["sha256"])
-    known[key] = {"stamp": stamp, "sha256": _hash(file)}
+    known[key] = {"stamp": stamp, "sha256": compute(file)}
     write_bytes(memory, json.dumps(known, indent=1, sort_keys=True).encode())
     return str(known[key]["sha256"])
 

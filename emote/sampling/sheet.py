@@ -44,30 +44,69 @@ def before_after_sheet(
     seeds: Sequence[int],
     title: str,
     columns: int = 4,
+    lora_scale: float = 1.0,
 ) -> Image.Image:
     """Pairs in a grid: left as the base model draws it, right as the adapter does, same prompt and noise."""
-    columns = min(columns, len(base))
-    rows = -(-len(base) // columns)
-    pair, line = 2 * CELL + 4, 17
-    tall = 18 + CELL + 2 * line + 6
-    width = GAP + columns * (pair + GAP)
+    tuned_label = "fine-tuned" if lora_scale == 1 else f"fine-tuned at {lora_scale:g}"
+    return variants_sheet([base, tuned], ["base", tuned_label], labels, seeds, title, columns)
+
+
+def variants_sheet(
+    variants: Sequence[Sequence[Image.Image]],
+    names: Sequence[str],
+    labels: Sequence[str],
+    seeds: Sequence[int],
+    title: str,
+    columns: int = 4,
+    cell: int = CELL,
+) -> Image.Image:
+    """Groups in a grid: in each, one picture of every variant side by side, their names above, label and seed below.
+
+    variants: for each name the pictures in the order of the labels. cell: px that a picture gets.
+    """
+    columns = min(columns, len(labels))
+    rows = -(-len(labels) // columns)
+    group, line, head = len(names) * (cell + 4) - 4, 17, 18 if any(names) else 0
+    tall = head + cell + 2 * line + 6
+    width = GAP + columns * (group + GAP)
     sheet = Image.new("RGB", (width, 40 + rows * (tall + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 10), wrap(title, width - 2 * GAP, 17, 1)[0], INK, font(17))
-    for i, (left, right, label, seed) in enumerate(zip(base, tuned, labels, seeds, strict=True)):
-        x, y = GAP + i % columns * (pair + GAP), 40 + i // columns * (tall + GAP)
-        draw.text((x, y), "base", PALE, font(13))
-        draw.text((x + CELL + 4, y), "fine-tuned", PALE, font(13))
-        sheet.paste(enlarge(left), (x, y + 18))
-        sheet.paste(enlarge(right), (x + CELL + 4, y + 18))
-        text = [*wrap(label, pair, 13, 1), f"seed {seed}"]
+    for i, (pictures, label, seed) in enumerate(zip(zip(*variants, strict=True), labels, seeds, strict=True)):
+        x, y = GAP + i % columns * (group + GAP), 40 + i // columns * (tall + GAP)
+        for n, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+            left = x + n * (cell + 4)
+            if name:
+                draw.text((left, y), wrap(name, cell, 13, 1)[0], PALE, font(13))
+            sheet.paste(enlarge(picture, cell), (left, y + head))
+        text = [*wrap(label, group, 13, 1), f"seed {seed}"]
         for n, words in enumerate(text):
-            draw.text((x, y + 20 + CELL + n * line), words, PALE if n else INK, font(13))
+            draw.text((x, y + head + 2 + cell + n * line), words, PALE if n else INK, font(13))
     return sheet
 
 
-def enlarge(picture: Image.Image) -> Image.Image:
-    return picture.convert("RGB").resize((CELL, CELL), Image.Resampling.LANCZOS)
+def enlarge(picture: Image.Image, cell: int = CELL) -> Image.Image:
+    """The picture as large as fits a square of so many px, in its middle; transparency shows a checkerboard."""
+    scale = cell / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    corner = (cell - size[0]) // 2, (cell - size[1]) // 2
+    if picture.mode == "RGBA":
+        square, scaled = checkerboard(cell), picture.resize(size, Image.Resampling.LANCZOS)
+        square.paste(scaled, corner, scaled.getchannel("A"))
+    else:
+        square = Image.new("RGB", (cell, cell), PAPER)
+        square.paste(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS), corner)
+    return square
+
+
+def checkerboard(side: int, tile: int = 9) -> Image.Image:
+    """What is shown under transparency."""
+    board = Image.new("RGB", (side, side), PAPER)
+    draw = ImageDraw.Draw(board)
+    for y in range(0, side, tile):
+        for x in range(y // tile % 2 * tile, side, 2 * tile):
+            draw.rectangle((x, y, x + tile - 1, y + tile - 1), "#e3e6e8")
+    return board
 
 
 def picture_sheet(pictures: Sequence[Image.Image], labels: Sequence[str], columns: int = 6) -> Image.Image:

@@ -20,10 +20,12 @@ from emote.evaluation.paired import PairedResult, compare
 from emote.files import write_json, write_text
 from emote.model.adapter import adapter_state, load_adapter_state
 from emote.model.formats import save_diffusers, save_kohya
+from emote.sampling.base import base_label
 from emote.training.clock import Clock
 from emote.training.job import Job
 from emote.training.metrics_file import Row
 from emote.training.module import LoraModule
+from emote.training.preflight.check import say_comparison
 from emote.training.run_folder import RunFolder
 from emote.training.say import say
 from emote.training.summary import summarise
@@ -118,13 +120,19 @@ def deliver(job: Job, base_scores: list[float], command: list[str], started_at: 
     with clock.phase("sample"):
         if job.config.callbacks.samples.prompts:
             singles = delivery.path / "samples"
-            job.sampler.write_sheet(delivery.path / "samples.png", job.module, title, singles)
+            job.sampler.write_sheet(
+                delivery.path / "samples.png", job.module, title, singles,
+                model=base_label(job.config.model), run=f"{job.name}/{job.max_steps}",
+            )  # fmt: skip
     rows = delivery.write_metrics(fmean(base_scores) if base_scores else None, title)
     compared = delivery.write_validation(job.held_out.examples, base_scores, final_scores)
     delivery.write_adapter(job.module, job.config, job.config.name, kohya_metadata(job.config, job.prepared))
     delivery.write_skipped(job.prepared.skipped)
     write_config(job.config, delivery.path / "config.yaml")
-    path = delivery.finish(summarise(job, command, started_at, rows, compared, clock))
+    summary = summarise(job, command, started_at, rows, compared, clock)
+    path = delivery.finish(summary)
+    if job.estimate:
+        say_comparison(job.estimate, summary["seconds_per_step"], summary["peak_memory_bytes"])
     say_result(path, compared, job.prepared)
     return path
 

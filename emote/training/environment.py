@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,13 +51,21 @@ def device_name(device: torch.device) -> str:
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int | None]:
     """host: largest resident size of this process.  device: largest allocation, None without a GPU."""
+    on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {"host": _peak_resident(), "device": on_device}
+
+
+def _peak_resident() -> int:
+    # not getrusage on Linux: there a child starts with the peak of the process that started it
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024
     try:
         import resource
 
-        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        host *= 1 if platform.system() == "Darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if platform.system() == "Darwin" else 1024)
     except ImportError:  # Windows
         import psutil
 
-        host = psutil.Process().memory_info().peak_wset
-    return {"host": host, "device": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None}
+        return psutil.Process().memory_info().peak_wset

@@ -6,16 +6,18 @@ import hashlib
 import json
 
 from emote.config import HOW, Config, as_text, get, schema_keys
+from emote.data.background import is_white
 
 FORMAT = 1  # raise it when the same configuration would train differently
 
 
 def science(config: Config) -> dict[str, object]:
-    """The keys that decide what is learned, resolved."""
+    """The keys that decide what is learned, resolved; without those that do nothing in this configuration."""
+    idle = {"data.background_caption"} if is_white(config.data.background) else set()
     return {
         name: _plain(get(config, name))
         for name, _, _ in schema_keys()
-        if name not in HOW and name.split(".")[0] not in HOW
+        if name not in HOW | idle and name.split(".")[0] not in HOW
     }
 
 

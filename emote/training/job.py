@@ -15,8 +15,10 @@ from emote.data.prepared import Prepared, Scan, prepare
 from emote.model import components
 from emote.model.adapter import attach
 from emote.model.precision import Decision
+from emote.model.start import start_from
 from emote.training.held_out import HeldOut
 from emote.training.module import LoraModule
+from emote.training.preflight.estimate import Estimate
 from emote.training.run_folder import RunFolder
 from emote.training.samples import Sampler
 
@@ -30,11 +32,12 @@ class Job:
     folder: RunFolder
     base: Path
     decision: Decision
-    mixed: bool
     prepared: Prepared
+    estimate: Estimate | None
     module: LoraModule
     sampler: Sampler
     held_out: HeldOut
+    mixed: bool = False
 
     @property
     def identity(self) -> str:
@@ -46,7 +49,13 @@ class Job:
 
 
 def build_job(
-    config: Config, name: str, folder: RunFolder, base: Path, decision: Decision, mixed: bool, prepared: Prepared
+    config: Config,
+    name: str,
+    folder: RunFolder,
+    base: Path,
+    decision: Decision,
+    prepared: Prepared,
+    estimate: Estimate | None = None,
 ) -> Job:
     """Load the UNet with its adapter and set up what draws and scores. Nothing is computed yet."""
     return Job(
@@ -55,8 +64,8 @@ def build_job(
         folder=folder,
         base=base,
         decision=decision,
-        mixed=mixed,
         prepared=prepared,
+        estimate=estimate,
         module=_build_module(config, base, prepared, decision),
         sampler=Sampler(
             config.callbacks.samples,
@@ -105,6 +114,7 @@ def _build_module(config: Config, base: Path, prepared: Prepared, decision: Deci
     if config.trainer.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     attach(unet, config.lora)
+    start_from(unet, config.lora)
     scheduler = components.load_scheduler(base)
     module = LoraModule(unet, scheduler, prepared.text.get(""), config.trainer, config.seed).to(decision.device)
     module.train()  # for the adapter's dropout; nothing frozen has any

@@ -80,6 +80,10 @@ class LoraModule(pl.LightningModule):
         self._losses.clear()
         return mean
 
+    def forget_losses(self) -> None:
+        """Of passes that were no part of training."""
+        self._losses.clear()
+
     @property
     def learning_rate(self) -> float:
         """Of the last optimizer step."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -17,6 +18,7 @@ from emote.config import Config, ConfigError
 from emote.data.prepared import scan
 from emote.model import components
 from emote.model.precision import Decision, decide
+from emote.model.start import start_key
 from emote.quiet import quiet_libraries
 from emote.training.arithmetic import check_arithmetic
 from emote.training.clock import Clock
@@ -26,6 +28,8 @@ from emote.training.fit import base_scores, fit
 from emote.training.identity import deliverable_key, identity
 from emote.training.interrupt import Interrupted, StopRequest
 from emote.training.job import build_job, encode_data
+from emote.training.micro_batch import fit_micro_batch
+from emote.training.preflight.check import preflight
 from emote.training.run_folder import RunFolder
 from emote.training.say import log_to, say, say_warnings
 
@@ -49,12 +53,13 @@ def run(config: Config, command: list[str]) -> Path:
 
 def _run(config: Config, command: list[str], stop: StopRequest) -> Path:
     clock = Clock()
+    _check_writable(config)
     decision, base = _hardware_and_model(config)
     found = scan(config.data)
     weights = {
         part: components.fingerprint(base, part, variant=config.model.variant, cache_dir=Path(config.run.cache_dir))
         for part in ("unet", "vae", "text_encoder")
-    }
+    } | start_key(config.lora)
     name = f"{config.name}-{identity(config, found.identity, weights)}"
     folder, step = RunFolder(Path(config.run.dir) / name), config.trainer.max_steps
     with _only_one(folder.root):
@@ -66,10 +71,15 @@ def _run(config: Config, command: list[str], stop: StopRequest) -> Path:
         log_to(folder.log)
         say(f"run {name}: {len(found.entries)} pictures, {step} steps, on {device_name(decision.device)}")
         say(f"precision: {decision.reason}")
-        mixed = check_arithmetic(config, decision, folder)
+        if decision.warning:
+            say(f"warning: {decision.warning}")
+        estimate = preflight(config, base, decision, found, folder)
         with clock.phase("cache"):
             prepared = encode_data(config, base, weights, found, decision)
-        job = build_job(config, name, folder, base, decision, mixed, prepared)
+        job = build_job(config, name, folder, base, decision, prepared, estimate)
+        if decision.device.type == "cuda":
+            job.config = fit_micro_batch(job)
+        job.mixed = check_arithmetic(job.config, decision, folder)
         started_at = folder.latest_checkpoint(at_most=step)
         with clock.phase("train"):
             before = base_scores(job)
@@ -111,6 +121,20 @@ def _only_one(root: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise ConfigError(f"{root} is being worked on by another process; wait for it, or stop it") from error
+
+
+def _check_writable(config: Config) -> None:
+    """Before anything is loaded: a run of hours must not find out at its first checkpoint."""
+    problems = []
+    for key, directory in (("run.dir", config.run.dir), ("run.cache_dir", config.run.cache_dir)):
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=directory):
+                pass
+        except OSError as error:
+            problems.append(f"{key} must be a directory that can be written to, got {directory} ({error.strerror})")
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def _set_aside(folder: RunFolder) -> None:

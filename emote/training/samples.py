@@ -12,11 +12,13 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from emote.config import SamplesConfig
+from emote.config import ConfigError, SamplesConfig
 from emote.data.cache import TextEmbeddings
 from emote.files import write_with
-from emote.model.adapter import without_adapter
-from emote.sampling.generate import generate
+from emote.model.adapter import adapter_scaled, without_adapter
+from emote.sampling.generate import BATCH, generate
+from emote.sampling.png_text import Parameters, save_png, write_parameters
+from emote.sampling.request import Request
 from emote.sampling.sheet import before_after_sheet
 from emote.training.callbacks.progress import progress_bar
 from emote.training.module import LoraModule
@@ -53,18 +55,19 @@ class Sampler:
         self._vae.to(module.device)
         with progress_bar() as bar:
             task = bar.add_task(f"drawing {what}", total=len(self.seeds), note="")
-            pictures = generate(
-                module.unet,
-                self._vae,
-                self.noise_schedule,
-                torch.stack([self.text.get(prompt) for prompt in self.config.prompts]),
-                self.text.get(""),
-                self.seeds,
-                resolution=self.resolution,
-                inference_steps=self.config.inference_steps,
-                guidance_scale=self.config.guidance_scale,
-                on_batch=lambda done: bar.update(task, completed=done),
-            )
+            with adapter_scaled(module.unet, self.config.lora_scale):
+                pictures = generate(
+                    module.unet,
+                    self._vae,
+                    self.noise_schedule,
+                    torch.stack([self.text.get(prompt) for prompt in self.config.prompts]),
+                    self.text.get(""),
+                    self.seeds,
+                    resolution=self.resolution,
+                    inference_steps=self.config.inference_steps,
+                    guidance_scale=self.config.guidance_scale,
+                    on_batch=lambda done: bar.update(task, completed=done),
+                )
         module.train(was_training)
         self._vae.to("cpu")
         gc.collect()
@@ -77,27 +80,42 @@ class Sampler:
                 self._base = self.draw(module, "with the base model")
         return self._base
 
-    def write_sheet(self, path: Path, module: LoraModule, title: str, singles: Path | None = None) -> None:
-        """The before/after sheet; with `singles` also each picture, its settings in the PNG's text."""
+    def write_sheet(
+        self, path: Path, module: LoraModule, title: str, singles: Path | None = None, model: str = "", run: str = ""
+    ) -> None:
+        """The before/after sheet; with `singles` also each picture, its settings in the PNG's text.
+
+        model: what the base is called. run: what `run=` will find the adapter by.
+        """
         tuned = self.draw(module, "with the adapter")
         base = self.base(module)
-        sheet = before_after_sheet(base, tuned, self.config.prompts, self.seeds, title)
+        sheet = before_after_sheet(
+            base, tuned, self.config.prompts, self.seeds, title, lora_scale=self.config.lora_scale
+        )
         info = PngInfo()
         info.add_text("Title", title)
         write_with(path, lambda temporary: sheet.save(temporary, format="PNG", pnginfo=info))
         if singles is None:
             return
         for kind, pictures in (("base", base), ("fine-tuned", tuned)):
-            for i, (picture, prompt, seed) in enumerate(zip(pictures, self.config.prompts, self.seeds, strict=True)):
-                info = PngInfo()
-                info.add_text("parameters", self._parameters(prompt, seed, picture))
-                target = singles / f"{i:02d}-{kind}.png"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                picture.save(target, pnginfo=info)
+            for i, picture in enumerate(pictures):
+                save_png(picture, singles / f"{i:02d}-{kind}.png", self._text(i, kind == "fine-tuned", model, run))
 
-    def _parameters(self, prompt: str, seed: int, picture: Image.Image) -> str:
-        """As A1111 writes them, so that a picture explains itself."""
-        return (
-            f"{prompt}\nSteps: {self.config.inference_steps}, Sampler: DPM++ 2M, "
-            f"CFG scale: {self.config.guidance_scale}, Seed: {seed}, Size: {picture.width}x{picture.height}"
+    def _text(self, index: int, tuned: bool, model: str, run: str) -> str | None:
+        """How a picture was drawn; None for the empty prompt, which nobody can ask for again."""
+        try:
+            request = Request(
+                prompt=self.config.prompts[index],
+                seed=self.seeds[index],
+                width=self.resolution,
+                height=self.resolution,
+                inference_steps=self.config.inference_steps,
+                guidance_scale=self.config.guidance_scale,
+                lora_scale=self.config.lora_scale if tuned else 0.0,
+            )
+        except ConfigError:
+            return None
+        name = run.partition("/")[0].rpartition("-")[0]
+        return write_parameters(
+            Parameters(request, model, lora=name, run=run, batch_size=BATCH, batch_position=index % BATCH)
         )

@@ -43,6 +43,7 @@ def summarise(
         "seconds_per_step": per_step,
         "images_per_second": config.trainer.batch_size / per_step,
         "peak_memory_bytes": peak_memory_bytes(decision.device),
+        "estimate": job.estimate.as_dict() if job.estimate else None,
         "device": device_name(decision.device),
         "precision": {
             "frozen": str(decision.frozen).removeprefix("torch."),

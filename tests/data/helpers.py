@@ -33,6 +33,7 @@ def data_config(source: str = "folder", **values: Any) -> DataConfig:
         "caption": "{text}",
         "resolution": 16,
         "background": "white",
+        "background_caption": ", on {a_colour} background",
         "fit": Fit.pad,
         "margin": None,
         "flip": False,

@@ -33,7 +33,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(items: dict[str, Item], directory: Path, encoder: CountingEncoder | None = None, **values: Any) -> Latents:
-    settings: dict[str, Any] = {"layout": LAYOUT, "variants": (False,), "encoder_key": "conv", "batch_size": 3}
+    settings: dict[str, Any] = {"layout": LAYOUT, "mirrored": (False,), "encoder_key": "conv", "batch_size": 3}
     load = (encoder or CountingEncoder()).load
     return build_latents(items, load_encoder=load, directory=directory, workers=2, **{**settings, **values})
 
@@ -78,8 +78,8 @@ def test_latents_are_what_the_encoder_returns(tmp_path: Path) -> None:
 
 def test_the_second_variant_is_the_mirrored_picture(tmp_path: Path) -> None:
     items = items_of(5)
-    both = build(items, tmp_path, variants=(False, True))
-    mirrored = build(items, tmp_path, variants=(True,))
+    both = build(items, tmp_path, mirrored=(False, True))
+    mirrored = build(items, tmp_path, mirrored=(True,))
     for content in items:
         torch.testing.assert_close(both.get(content, 1)[0], mirrored.get(content, 0)[0])
         assert not torch.equal(both.get(content, 0)[0], both.get(content, 1)[0])
@@ -178,7 +178,7 @@ def test_groups_are_of_limited_size_and_change_alone() -> None:
         {"layout": replace(LAYOUT, margin=0.03)},
         {"layout": replace(LAYOUT, background="black")},
         {"layout": replace(LAYOUT, fit="crop")},
-        {"variants": (False, True)},
+        {"mirrored": (False, True)},
         {"batch_size": 2},
     ],
 )

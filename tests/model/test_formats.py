@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,25 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from emote.config import AdapterDtype, ConfigError
-from emote.model.adapter import attach, trainable, without_adapter
-from emote.model.formats import kohya_name, load_for_sampling, read_metadata, save_diffusers, save_kohya
+from emote.model.adapter import attach, without_adapter
+from emote.model.adapter_file import Adapter, read_adapter
+from emote.model.formats import (
+    load_for_sampling,
+    read_metadata,
+    save_diffusers,
+    save_kohya,
+    write_diffusers,
+    write_kohya,
+)
+from emote.model.surgery import cast, reduce_rank
 from tests.conftest import assemble
-from tests.model.helpers import PRESETS, answer, fresh_unet, learn, lora_config, sd15_unet
+from tests.model.adapter_files import kohya_with_text, published
+from tests.model.helpers import PRESETS, answer, fresh_unet, learn, lora_config
 
 SCALES = ((4, 4.0), (4, 8.0), (3, 0.5))
 
@@ -34,15 +44,15 @@ def trained(tiny_sd: Path, frozen: torch.dtype = torch.float32, **changes: Any) 
     return unet
 
 
-def write_diffusers(unet: Any, folder: Path, **changes: Any) -> Path:
+def write_diffusers_file(unet: Any, folder: Path, **changes: Any) -> Path:
     return save_diffusers(unet, folder, lora_config(**changes))
 
 
-def write_kohya(unet: Any, folder: Path, **changes: Any) -> Path:
+def write_kohya_file(unet: Any, folder: Path, **changes: Any) -> Path:
     return save_kohya(unet, folder / "style.safetensors", lora_config(**changes), {})
 
 
-WRITERS = [pytest.param(write_diffusers, id="diffusers"), pytest.param(write_kohya, id="kohya")]
+WRITERS = [pytest.param(write_diffusers_file, id="diffusers"), pytest.param(write_kohya_file, id="kohya")]
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -117,7 +127,7 @@ def test_a_bfloat16_adapter_is_saved_exactly(tiny_sd: Path, tmp_path: Path) -> N
 
 def test_kohya_names_and_shapes_are_those_of_its_own_scripts(tiny_sd: Path, tmp_path: Path) -> None:
     unet = trained(tiny_sd, targets="all", alpha=2.0)
-    tensors = load_file(write_kohya(unet, tmp_path, targets="all", alpha=2.0))
+    tensors = load_file(write_kohya_file(unet, tmp_path, targets="all", alpha=2.0))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     attention = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
     assert shapes[f"{attention}.lora_down.weight"] == (4, 16)
@@ -133,20 +143,6 @@ def test_kohya_names_and_shapes_are_those_of_its_own_scripts(tiny_sd: Path, tmp_
     assert all(alpha.shape == () and float(alpha) == 2.0 for alpha in alphas)
     modules = {"lora_unet_" + name.replace(".", "_") for name, _ in fresh_unet(tiny_sd).named_modules()}
     assert {name.split(".")[0] for name in tensors} <= modules
-
-
-def test_every_name_of_sd15_is_one_that_comfyui_maps() -> None:
-    """The forms are those of `unet_to_diffusers` in ComfyUI's comfy/utils.py."""
-    block = r"(down_blocks_\d|up_blocks_\d|mid_block)"
-    resnet = r"resnets_\d_(conv1|conv2|conv_shortcut|time_emb_proj)"
-    layer = r"(attn[12]_to_(q|k|v|out_0)|ff_net_0_proj|ff_net_2)"
-    attention = rf"attentions_\d_(proj_in|proj_out|transformer_blocks_0_{layer})"
-    known = re.compile(rf"lora_unet_{block}_({resnet}|{attention}|(down|up)samplers_0_conv)")
-    unet = sd15_unet()
-    attach(unet, lora_config(targets="all"))
-    names = {kohya_name(name.rsplit(".lora_", 1)[0]) for name in trainable(unet)}
-    assert len(names) == 278
-    assert all(known.fullmatch(name) for name in names)
 
 
 def test_kohya_metadata_says_what_the_file_is_and_passes_the_callers_on(tiny_sd: Path, tmp_path: Path) -> None:
@@ -171,7 +167,7 @@ def test_the_diffusers_file_has_one_style_of_names_and_its_alpha(tiny_sd: Path, 
     assert file.name == "pytorch_lora_weights.safetensors"
     names = list(load_file(file))
     assert all(n.startswith("unet.") and n.endswith((".lora_A.weight", ".lora_B.weight")) for n in names)
-    assert json.loads(read_metadata(file)["lora_adapter_metadata"])["unet.lora_alpha"] == 0.5
+    assert json.loads(read_metadata(file)[LORA_ADAPTER_METADATA_KEY])["unet.lora_alpha"] == 0.5
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -194,7 +190,7 @@ def test_an_adapter_of_another_base_model_is_refused(tiny_sd: Path, tmp_path: Pa
 
 
 def test_an_adapter_of_the_text_encoder_too_is_refused(tiny_sd: Path, tmp_path: Path) -> None:
-    file = write_kohya(trained(tiny_sd), tmp_path)
+    file = write_kohya_file(trained(tiny_sd), tmp_path)
     name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
     extra = {f"{name}.lora_down.weight": torch.zeros(4, 16), f"{name}.lora_up.weight": torch.zeros(32, 4)}
     save_file(load_file(file) | extra, file)
@@ -208,7 +204,123 @@ def test_what_is_no_adapter_is_refused(tiny_sd: Path, tmp_path: Path) -> None:
         load_for_sampling(unet, tmp_path)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not a file of tensors")
-    with pytest.raises(ConfigError, match="not an adapter"):
+    with pytest.raises(ConfigError, match="no safetensors file"):
         load_for_sampling(unet, broken)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="whole model"):
         load_for_sampling(unet, tiny_sd / "vae" / "diffusion_pytorch_model.safetensors")
+
+
+def same(one: Adapter, other: Adapter) -> bool:
+    """The same layers with the same bits, and the same alpha."""
+    pairs = [(layer, other.layers.get(name)) for name, layer in one.layers.items()]
+    return one.layers.keys() == other.layers.keys() and all(
+        theirs is not None
+        and torch.equal(ours.down, theirs.down)
+        and torch.equal(ours.up, theirs.up)
+        and (ours.down.dtype, ours.up.dtype) == (theirs.down.dtype, theirs.up.dtype)
+        and torch.tensor(ours.alpha) == torch.tensor(theirs.alpha)  # float32, as a kohya file has it
+        for ours, theirs in pairs
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_our_file_for_diffusers_comes_back_from_kohyas_byte_for_byte(
+    tiny_sd: Path, tmp_path: Path, preset: str
+) -> None:
+    changes: dict[str, Any] = {"targets": preset, "alpha": 0.3, "rank": 3}
+    there = save_diffusers(trained(tiny_sd, **changes), tmp_path / "there", lora_config(**changes))
+    kohya = write_kohya(read_adapter(there), tmp_path / "kohya.safetensors")
+    back = write_diffusers(read_adapter(kohya), tmp_path / "back.safetensors")
+    assert back.read_bytes() == there.read_bytes()
+    assert same(read_adapter(kohya), read_adapter(there))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_our_two_files_hold_the_same(tiny_sd: Path, tmp_path: Path, preset: str) -> None:
+    unet = trained(tiny_sd, targets=preset, alpha=2.5)
+    one, other = (
+        read_adapter(write(unet, tmp_path, targets=preset, alpha=2.5))
+        for write in (write_diffusers_file, write_kohya_file)
+    )
+    assert same(one, other)
+
+
+def test_a_published_file_becomes_384_tensors_and_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    there = published(tmp_path / "there.safetensors")
+    kohya = write_kohya(read_adapter(there), tmp_path / "kohya.safetensors")
+    tensors = load_file(kohya)
+    assert len(tensors) == 128 * 3
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    assert all(float(tensor) == 4.0 for name, tensor in tensors.items() if name.endswith(".alpha"))
+    assert read_metadata(kohya)["ss_base_model_version"] == "sd_v1"
+    back = load_file(write_diffusers(read_adapter(kohya), tmp_path / "back.safetensors"))
+    original = load_file(there)
+    assert back.keys() == original.keys()
+    assert all(
+        torch.equal(back[name], tensor) and back[name].dtype is tensor.dtype for name, tensor in original.items()
+    )
+    assert read_metadata(tmp_path / "back.safetensors") == read_metadata(there)  # alpha was not stored, and is not now
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_foreign_kohya_file_comes_back_from_diffusers_with_its_texts(tmp_path: Path, dtype: torch.dtype) -> None:
+    there = kohya_with_text(tmp_path / "there.safetensors", dtype=dtype)
+    middle = write_diffusers(read_adapter(there), tmp_path / "middle.safetensors")
+    back = write_kohya(read_adapter(middle), tmp_path / "back.safetensors")
+    original, tensors = load_file(there), load_file(back)
+    assert tensors.keys() == original.keys()
+    assert all(torch.equal(tensors[n], t) and tensors[n].dtype is t.dtype for n, t in original.items())
+    assert read_metadata(there).items() <= read_metadata(middle).items()
+    assert read_metadata(there).items() <= read_metadata(back).items()
+
+
+def test_a_stock_pipeline_draws_the_same_from_a_foreign_kohya_file_and_what_it_is_made_into(
+    tiny_sd: Path, tmp_path: Path
+) -> None:
+    """Ranks differ from layer to layer, and the text encoder is adapted too."""
+    there = kohya_with_text(tmp_path / "there.safetensors")
+    write_diffusers(read_adapter(there), tmp_path / "made.safetensors")
+    answers = []
+    for name in (None, "there.safetensors", "made.safetensors"):
+        pipeline = StableDiffusionPipeline.from_pretrained(tiny_sd)
+        if name:
+            pipeline.load_lora_weights(str(tmp_path), weight_name=name)
+        with torch.no_grad():
+            answers.append((answer(pipeline.unet), pipeline.encode_prompt("a cat", "cpu", 1, False)[0]))
+    for plain, theirs, made in zip(*answers, strict=True):
+        assert torch.equal(made, theirs)
+        assert not torch.allclose(made, plain, atol=1e-3)
+
+
+def test_a_header_that_is_not_true_any_more_does_not_come_back(tiny_sd: Path, tmp_path: Path) -> None:
+    there = save_diffusers(trained(tiny_sd, alpha=2.0), tmp_path / "there", lora_config(alpha=2.0))
+    kohya = write_kohya(read_adapter(there), tmp_path / "kohya.safetensors")
+    smaller = reduce_rank(read_adapter(kohya), 2)
+    back = read_adapter(write_diffusers(smaller, tmp_path / "back.safetensors"))
+    assert same(back, smaller)
+    assert {(layer.rank, layer.alpha) for layer in back.layers.values()} == {(2, 2.0)}
+    told = read_metadata(write_kohya(smaller, tmp_path / "smaller.safetensors"))
+    assert (told["ss_network_dim"], told["ss_network_alpha"]) == ("2", "2.0")
+
+
+def test_alpha_is_stored_exactly_whatever_the_matrices_are(tiny_sd: Path, tmp_path: Path) -> None:
+    adapter = cast(read_adapter(write_kohya_file(trained(tiny_sd, alpha=0.3), tmp_path, alpha=0.3)), torch.bfloat16)
+    tensors = load_file(write_kohya(adapter, tmp_path / "half.safetensors"))
+    assert {tensor.dtype for name, tensor in tensors.items() if name.endswith("alpha")} == {torch.float32}
+    assert same(read_adapter(tmp_path / "half.safetensors"), adapter)
+
+
+def test_a_pipeline_reads_layers_of_different_ranks(tiny_sd: Path, tmp_path: Path) -> None:
+    unet = trained(tiny_sd, targets="all", rank=6, alpha=3.0)
+    adapter = read_adapter(save_diffusers(unet, tmp_path / "a", lora_config(targets="all", rank=6, alpha=3.0)))
+    attention = {name: layer for name, layer in adapter.layers.items() if ".to_" in name}
+    reduced = reduce_rank(Adapter(attention, adapter.base), 2)
+    mixed = Adapter(adapter.layers | reduced.layers, adapter.base)
+    answers = []
+    for write in (write_diffusers, write_kohya):
+        fresh = fresh_unet(tiny_sd)
+        load_for_sampling(fresh, write(mixed, tmp_path / f"{write.__name__}.safetensors"))
+        answers.append(answer(fresh))
+    parts = StableDiffusionPipeline.from_pretrained(tiny_sd)
+    parts.load_lora_weights(str(tmp_path), weight_name="write_diffusers.safetensors")
+    assert torch.equal(answers[0], answers[1]) and torch.equal(answers[0], answer(parts.unet))

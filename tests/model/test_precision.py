@@ -36,10 +36,17 @@ def test_on_a_gpu_what_is_asked_is_done(machine: Machine, asked: Precision) -> N
     assert decide(asked, Accelerator.cuda, machine).frozen is dtypes[asked]
 
 
-def test_bf16_on_a_t4_comes_with_a_warning_and_its_remedy() -> None:
-    reason = decide(Precision.bf16, Accelerator.auto, T4).reason
-    assert "emulated" in reason and "several times slower" in reason and "trainer.precision=fp16" in reason
-    assert "emulated" not in decide(Precision.bf16, Accelerator.auto, A100).reason
+def test_bf16_on_a_t4_is_done_with_a_warning_of_its_cost_and_its_remedy() -> None:
+    decision = decide(Precision.bf16, Accelerator.auto, T4)
+    assert decision.frozen is torch.bfloat16
+    assert decision.warning and "4.3 times as slow" in decision.warning and "trainer.precision=fp16" in decision.warning
+
+
+@pytest.mark.parametrize(
+    ("asked", "machine"), [(Precision.bf16, A100), (Precision.fp16, T4), (Precision.auto, T4), (Precision.auto, CPU)]
+)
+def test_nothing_else_is_warned_of(asked: Precision, machine: Machine) -> None:
+    assert decide(asked, Accelerator.auto, machine).warning is None
 
 
 def test_the_cpu_is_used_where_it_is_asked_although_there_is_a_gpu() -> None:

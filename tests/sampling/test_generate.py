@@ -18,7 +18,7 @@ from emote.model.components import (
     load_unet,
     load_vae,
 )
-from emote.sampling.generate import BATCH, generate, sampling_scheduler
+from emote.sampling.generate import BATCH, generate
 
 PROMPTS = ["a cat", "a dog", "a fox", "an owl", "a red heart", "a robot"]
 SEEDS = [11, 12, 13, 14, 15, 16]
@@ -122,11 +122,3 @@ def test_drawing_leaves_no_gradients_and_changes_no_weights(tiny: Tiny) -> None:
     assert all(torch.equal(value, before[name]) for name, value in tiny.unet.state_dict().items())
     assert not tiny.unet.training and torch.is_grad_enabled()
     assert all(parameter.grad is None for parameter in tiny.unet.parameters())
-
-
-def test_the_sampler_has_the_noise_schedule_of_training(tiny_sd: Path) -> None:
-    training = load_scheduler(tiny_sd)
-    sampler = sampling_scheduler(training.config)
-    assert torch.equal(sampler.alphas_cumprod, training.alphas_cumprod)
-    assert sampler.config.prediction_type == training.config.prediction_type
-    assert sampler.config.algorithm_type == "dpmsolver++"

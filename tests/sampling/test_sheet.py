@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emote.sampling.sheet import CELL, GAP, before_after_sheet, font, picture_sheet, wrap
+from emote.sampling.sheet import CELL, GAP, before_after_sheet, enlarge, font, picture_sheet, variants_sheet, wrap
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 AWKWARD = [
@@ -110,3 +110,33 @@ def test_a_sheet_of_single_pictures_shows_each_whole(pictures: int, rows: int) -
     assert made.width == GAP + 6 * (CELL + GAP)
     assert rows * CELL < made.height < rows * CELL * 1.5
     assert count(made, RED) == pictures * CELL * CELL
+
+
+@pytest.mark.parametrize("many", [1, 2, 4])
+def test_every_variant_has_a_column_of_its_own(many: int) -> None:
+    colours = [(60 * i, 0, 255) for i in range(many)]
+    variants = [[Image.new("RGB", (32, 32), colour)] * 3 for colour in colours]
+    made = variants_sheet(variants, [f"scale {i}" for i in range(many)], ["a"] * 3, [1, 2, 3], "x", columns=2, cell=100)
+    assert made.width == GAP + 2 * (many * 104 - 4 + GAP)
+    assert [count(made, colour) for colour in colours] == [3 * 100 * 100] * many
+    lefts = [int((np.asarray(made) == colour).all(axis=-1).any(axis=0).nonzero()[0].min()) for colour in colours]
+    assert lefts == [GAP + i * 104 for i in range(many)]
+
+
+def test_pictures_without_names_take_no_room_for_them() -> None:
+    picture = [[Image.new("RGB", (32, 32))]]
+    named, bare = (variants_sheet(picture, [name], ["a"], [1], "x") for name in ("base", ""))
+    assert named.height - bare.height == 18
+
+
+def test_pictures_keep_their_proportions() -> None:
+    wide = enlarge(Image.new("RGB", (64, 32), RED), 100)
+    assert wide.size == (100, 100) and count(wide, RED) == 100 * 50
+    assert wide.getpixel((50, 10)) == (255, 255, 255)
+    assert count(enlarge(Image.new("RGB", (3, 500), RED), 100), RED) == 100
+
+
+def test_transparency_shows_a_checkerboard() -> None:
+    clear = enlarge(Image.new("RGBA", (32, 32), (255, 0, 0, 0)))
+    assert clear.mode == "RGB" and len(clear.getcolors() or []) == 2 and count(clear, RED) == 0
+    assert count(enlarge(Image.new("RGBA", (32, 32), (255, 0, 0, 255))), RED) == CELL * CELL

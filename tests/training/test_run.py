@@ -152,6 +152,13 @@ def test_other_prompts_are_drawn_without_training_again(tiny_run: Runner) -> Non
     assert summary(path)["steps_run"] == 0 and digest(path / "samples.png") != sheet
 
 
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_loaded(tiny_run: Runner, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no directory")
+    with pytest.raises(ConfigError, match=r"run\.dir must be a directory that can be written to, got .*file/runs"):
+        tiny_run(**{"run.dir": file / "runs"})
+
+
 def test_frozen_weights_never_reach_a_checkpoint(tiny_run: Runner) -> None:
     path = tiny_run()
     for saved in (path.parent.parent / "checkpoints").glob("*.ckpt"):

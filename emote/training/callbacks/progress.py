@@ -5,25 +5,16 @@ from __future__ import annotations
 import time
 
 import pytorch_lightning as pl
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from emote.sampling.progress import progress_bar as bar_on
 from emote.training.callbacks.step import StepCallback
 from emote.training.module import LoraModule
 from emote.training.say import console, say
 
 
 def progress_bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    return bar_on(console)
 
 
 class ProgressLine(StepCallback):

@@ -1,0 +1,1 @@
+"""The demo: draw, compare, cut out and pack in a browser."""

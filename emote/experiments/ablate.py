@@ -1,0 +1,66 @@
+"""Run every step of an ablation with every seed, score the adapters alike, and write the table and the plot."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from emote.config import ConfigError, key
+from emote.experiments.variants import DEFINITION, Variant, read_definition, variants
+from emote.quiet import quiet_libraries
+
+
+@dataclass
+class AblationOptions:
+    seeds: list[int] = key("one run of each step for each; [] for those of the definition", at_least=0, default=[])
+    output: str | None = key("directory of ablation.md, .json and .png; null: ablation/ in run.dir", default=None)
+    definition: str = key("the steps, as a YAML file; as it stands, those of conf/ablation.yaml", default="")
+
+
+def ablate(options: AblationOptions, words: list[str]) -> Path:
+    """Do what the definition says, from wherever it stands; returns the path of the table.
+
+    Finished runs and scores are kept: the same words again cost only what is missing. Raises ConfigError for mistakes,
+    before anything is loaded.
+    """
+    definition = read_definition(Path(options.definition or DEFINITION))
+    planned = variants(definition, words, options.seeds or definition.seeds)
+    if not planned[0].config.data.held_out:
+        raise ConfigError("data.held_out must be above 0 for an ablation, got 0")
+    quiet_libraries()
+    from emote.experiments.ablation_report import report_on  # late: these import torch
+    from emote.experiments.judge import Judge
+    from emote.training.say import say
+
+    delivered = _run_all(planned)
+    judge, losses = Judge(planned[0].config), []
+    for number, (variant, path) in enumerate(zip(planned, delivered, strict=True), 1):
+        losses.append(judge.score(variant.config, path))
+        loss = f"{fmean(losses[-1]):.5f}"
+        say(f"scored {number} of {len(planned)}, in float32: {variant.name}, seed {variant.seed}: {loss}")
+    report = report_on(planned, delivered, losses, judge.base, judge.concepts, _command(options, words))
+    return report.write(Path(options.output) if options.output else Path(planned[0].config.run.dir) / "ablation")
+
+
+def _command(options: AblationOptions, words: list[str]) -> list[str]:
+    seeds = [f"seeds=[{','.join(map(str, options.seeds))}]"] if options.seeds else []
+    return [*words, *seeds, *([f"definition={options.definition}"] if options.definition else [])]
+
+
+def _run_all(planned: list[Variant]) -> list[Path]:
+    from emote.training.listing import readable_age
+    from emote.training.run import run
+    from emote.training.say import say
+
+    delivered: list[Path] = []
+    spent: list[float] = []  # seconds of the runs that were not finished before
+    for number, variant in enumerate(planned, 1):
+        left = f"; about {readable_age(fmean(spent) * (len(planned) - number + 1))} left" if spent else ""
+        say(f"\nrun {number} of {len(planned)}: {variant.name}, seed {variant.seed}{left}")
+        began = time.time()
+        delivered.append(run(variant.config, variant.words))
+        if (delivered[-1] / "summary.json").stat().st_mtime >= began:  # else it was finished before
+            spent.append(time.time() - began)
+    return delivered

@@ -1,0 +1,27 @@
+"""Tables and numbers as Markdown has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, its columns aligned for those who read it as text."""
+    cells = [list(head), *(list(row) for row in rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return [lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]]
+
+
+def signed(value: float) -> str:
+    return f"{value:+.6f}".replace("-", "−") if value else "0"
+
+
+def percent(value: float) -> str:
+    return f"{value:+.2%}".replace("-", "−")
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    return f"{signed(ends[0])} to {signed(ends[1])}" if ends else "–"

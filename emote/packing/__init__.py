@@ -1,0 +1,1 @@
+"""From pictures to packs of emoji that chat platforms take."""

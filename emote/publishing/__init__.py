@@ -1,0 +1,1 @@
+"""What leaves the machine: files for other tools, and the Hub."""

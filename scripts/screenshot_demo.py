@@ -1,0 +1,40 @@
+"""Take the README's pictures of the demo: docs/demo-desktop.png and docs/demo-phone.png.
+
+python scripts/screenshot_demo.py
+python scripts/screenshot_demo.py run=latest "subjects=[fairy, robot]" dark=true out=/tmp/shots
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from emote.config import key
+from emote.keywords import run_script
+
+
+@dataclass
+class Options:
+    run: str | None = key("as in scripts/demo.py", default=None)
+    runs_dir: str = key("where runs lie", default="runs")
+    subjects: list[str] = key("what to draw; the last is on the stage; empty: the run's examples", default=[])
+    draw: int = key("how many of the examples", at_least=1, at_most=12, default=6)
+    dark: bool = key("a dark page", default=False)
+    out: str = key("where the pictures go", default="docs")
+
+
+def main(options: Options) -> None:
+    from emote.app.chromium import chromium
+    from emote.app.screenshot import take
+    from emote.app.serve import DemoOptions, running
+
+    with running(DemoOptions(run=options.run, runs_dir=options.runs_dir)) as demo, chromium() as browser:
+        for file in take(browser, demo.url, Path(options.out), options.subjects, options.draw, options.dark):
+            print(file)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(Options, main, __doc__, sys.argv[1:]))
