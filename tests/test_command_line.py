@@ -241,7 +241,7 @@ def test_every_value_of_a_sweep_is_checked(told: Told) -> None:
     assert lines[:3] == [
         "lora.rank must be an integer, got eight",
         "seed must be at least 0, got -1",
-        "hardware must be one of auto, cpu, t4, got t5; did you mean t4?",
+        "hardware must be one of ampere, auto, cpu, hopper, mps, reported, t4, got t5; did you mean t4?",
     ]
     assert lines[3].startswith("trainer.devices=range(1,3,0) names no values")
     assert lines[4].startswith("lora.dropout=interval(0,1) names no values")
@@ -346,11 +346,11 @@ def test_mistakes_in_the_sweep_of_an_experiment_are_told(told: Told, files: Call
 def test_options_in_directories_are_found(
     runs: list[tuple[Config, list[str]]], files: Callable[[str, str], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = files("experiment/style/openmoji", "# @package _global_\nname: style\n")
-    assert main([*words, "experiment=style/openmoji"]) == 0
+    words = files("experiment/style/mine", "# @package _global_\nname: style\n")
+    assert main([*words, "experiment=style/mine"]) == 0
     assert runs[0][0].name == "style"
-    assert main([*words, "experiment=openmoji"]) == 2
-    assert "did you mean style/openmoji?" in capsys.readouterr().err
+    assert main([*words, "experiment=mine"]) == 2
+    assert "did you mean style/mine?" in capsys.readouterr().err
 
 
 def test_a_typed_hardware_beats_the_pinned_one_and_is_announced(

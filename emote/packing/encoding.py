@@ -16,11 +16,11 @@ def encode(picture: Image.Image, limit_bytes: int) -> bytes:
 
     Raises ConfigError that says by how much it is too large.
     """
-    data = _png(picture)
+    data = png_bytes(picture)
     for colours in PALETTES:
         if len(data) < limit_bytes:
             return data
-        data = _png(picture.quantize(colours, Image.Quantize.FASTOCTREE))  # the one that keeps transparency
+        data = png_bytes(picture.quantize(colours, Image.Quantize.FASTOCTREE))  # the one that keeps transparency
     if len(data) < limit_bytes:
         return data
     raise ConfigError(
@@ -29,7 +29,7 @@ def encode(picture: Image.Image, limit_bytes: int) -> bytes:
     )
 
 
-def _png(picture: Image.Image) -> bytes:
+def png_bytes(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()

@@ -15,7 +15,7 @@ from PIL import Image
 import emote
 from emote.config import ConfigError, nearest
 from emote.files import write_bytes
-from emote.packing.encoding import encode
+from emote.packing.encoding import encode, png_bytes
 from emote.packing.fitting import fit
 from emote.packing.names import shortcodes
 from emote.packing.platforms import KINDS, Kind, Platform
@@ -58,8 +58,8 @@ def write_pack(
         except ConfigError as error:
             wrong.append(f"{name}: {error}")
     _complain(wrong)
-    sheet = contact_sheet([item.image for item in items], names, f"{len(items)} emoji · {items[0].model}")
-    sheet_png = _png(sheet)
+    title = " · ".join([f"{len(items)} emoji", *dict.fromkeys(item.model for item in items if item.model)])
+    sheet_png = png_bytes(contact_sheet([item.image for item in items], names, title))
     packs: dict[Path, bytes] = {}
     for number, platform in enumerate(chosen):
         files: dict[str, bytes] = {}
@@ -161,10 +161,4 @@ def _zip(files: dict[str, bytes]) -> bytes:
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # as on Unix, wherever it is made
             archive.writestr(entry, files[name])
-    return stream.getvalue()
-
-
-def _png(picture: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
     return stream.getvalue()

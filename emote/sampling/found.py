@@ -123,6 +123,8 @@ def adapters_with_hash(short_hash: str, runs_dir: Path = Path("runs")) -> Iterat
 
 def tensor_hash(file: Path) -> str:
     """SHA-256 of a safetensors file's bytes after the header: what A1111 and kohya identify a LoRA by."""
+    if not file.is_file():
+        raise ConfigError(f"run: {file} is not there any more; choose another run")
     with file.open("rb") as stream:
         stream.seek(int.from_bytes(stream.read(8), "little"), 1)
         digest = hashlib.sha256()

@@ -127,9 +127,10 @@ def _check_writable(config: Config) -> None:
     """Before anything is loaded: a run of hours must not find out at its first checkpoint."""
     problems = []
     for key, directory in (("run.dir", config.run.dir), ("run.cache_dir", config.run.cache_dir)):
+        wanted = Path(directory).absolute()
+        there = next(path for path in (wanted, *wanted.parents) if path.exists())
         try:
-            Path(directory).mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=directory):
+            with TemporaryFile(dir=there):  # nothing is made yet: a run may still be refused
                 pass
         except OSError as error:
             problems.append(f"{key} must be a directory that can be written to, got {directory} ({error.strerror})")
