@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 CLOSING_S = 1
 QUEUE_LENGTH = 32  # drawings that may wait
-EXTRAS = ("gradio", "scipy")
 
 
 @dataclass
@@ -85,9 +84,9 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
     try:
         from emote.app.page import STYLE, build_page
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+        if error.name != "gradio":
             raise
-        raise ConfigError(f"the demo needs {error.name}; pip install -e '.[demo,cutout]'") from error
+        raise ConfigError("the demo needs gradio; pip install -e '.[demo]'") from error
     from emote.app.catalogue import Catalogue
     from emote.app.desk import Desk
     from emote.app.shared_studio import SharedStudio
