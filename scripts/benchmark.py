@@ -51,17 +51,18 @@ def main(arguments: list[str]) -> int:
     from emote.command_line import compose_config
     from emote.model import components
     from emote.model.adapter import attach, trainable
+    from emote.model.prompts import PromptEncoder
     from emote.training.module import LoraModule
 
     config = compose_config(["experiment=quickstart"])
     base = components.locate(config.model)
     unet, vae = components.load_unet(base), components.load_vae(base)
-    tokenizer, encoder = components.load_tokenizer(base), components.load_text_encoder(base)
+    encode_prompts = PromptEncoder(base)
     attach(unet, config.lora)
     batch = options["batch"]
     captions = ["An emoji of grinning face, openmoji style"] * batch
     pixels = torch.rand(batch, 3, config.data.resolution, config.data.resolution) * 2 - 1
-    embedding = components.encode_prompts(tokenizer, encoder, captions)
+    embedding = encode_prompts(captions)
     mean, logvar = components.encode_pictures(vae, pixels)
     rows = {"mean": mean, "logvar": logvar, "embedding": embedding, "position": torch.arange(batch)}
     module = LoraModule(unet, components.load_scheduler(base), embedding[0], config.trainer, config.seed).train()
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
     def encode_and_step() -> None:
         components.encode_pictures(vae, pixels)
-        components.encode_prompts(tokenizer, encoder, captions)
+        encode_prompts(captions)
         step()
 
     cached, uncached = seconds(step, options["steps"]), seconds(encode_and_step, options["steps"])

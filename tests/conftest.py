@@ -76,6 +76,12 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_sd(tmp_path_factory.mktemp("tiny_sd"))
 
 
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a Stable Diffusion XL that a stock pipeline loads; sizes as in `tiny_sd`."""
+    return build_tiny_sdxl(tmp_path_factory.mktemp("tiny_sdxl"))
+
+
 @pytest.fixture
 def make_config() -> Callable[..., Config]:
     """`make_config("experiment=smoke", **{"lora.rank": 8})`: conf/ composed with overrides, as plain dataclasses."""
@@ -154,13 +160,75 @@ def build_tiny_sd(directory: Path) -> Path:
     return directory
 
 
+def build_tiny_sdxl(directory: Path) -> Path:
+    """Write a tiny Stable Diffusion XL, always the same, to `directory` and return it."""
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(21)
+        tokenizer = build_tiny_tokenizer(directory / "tokenizer")
+        second_tokenizer = build_tiny_tokenizer(directory / "tokenizer_2", pad="!")
+        clip: dict[str, Any] = {
+            "vocab_size": len(tokenizer), "intermediate_size": 32, "num_attention_heads": 2,
+            "max_position_embeddings": TINY_TOKENS, "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }  # fmt: skip
+        first = CLIPTextModel(
+            CLIPTextConfig(**clip, hidden_size=16, num_hidden_layers=2, pad_token_id=tokenizer.pad_token_id)
+        )
+        second = CLIPTextModelWithProjection(
+            CLIPTextConfig(
+                **clip,
+                hidden_size=24,
+                num_hidden_layers=10,  # by the tenth, programs tell XL's single files
+                projection_dim=24,
+                hidden_act="gelu",
+                pad_token_id=second_tokenizer.pad_token_id,
+            )
+        )
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=32,
+            scaling_factor=0.13025,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 32),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            cross_attention_dim=16 + 24,
+            attention_head_dim=(2, 2),
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+            norm_num_groups=8,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=24 + 6 * 8,
+        )
+    scheduler = EulerDiscreteScheduler(  # XL's own configuration
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+    )
+    StableDiffusionXLPipeline(
+        vae=vae, text_encoder=first, text_encoder_2=second, tokenizer=tokenizer, tokenizer_2=second_tokenizer,
+        unet=unet, scheduler=scheduler, add_watermarker=False,
+    ).save_pretrained(directory)  # fmt: skip
+    return directory
+
+
 def assemble(**parts: Any) -> Any:
     from diffusers import StableDiffusionPipeline
 
     return StableDiffusionPipeline(**parts)
 
 
-def build_tiny_tokenizer(directory: Path) -> Any:
+def build_tiny_tokenizer(directory: Path, pad: str = "<|endoftext|>") -> Any:
     """CLIP's tokenizer without merges: every byte is a token."""
     from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
@@ -171,4 +239,4 @@ def build_tiny_tokenizer(directory: Path) -> Any:
     vocabulary, merges = directory / "vocab.json", directory / "merges.txt"
     vocabulary.write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
     merges.write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(vocabulary), str(merges), model_max_length=TINY_TOKENS, pad_token="<|endoftext|>")
+    return CLIPTokenizer(str(vocabulary), str(merges), model_max_length=TINY_TOKENS, pad_token=pad)

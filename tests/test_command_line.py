@@ -51,6 +51,41 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Config, 
 
 
 @pytest.fixture
+def sweeping() -> types.SimpleNamespace:
+    """The modules that `jobs` changes, imported before `runs` puts another one in the place of emote.training.run."""
+    from emote.sweeping import plan, sweep
+
+    return types.SimpleNamespace(plan=plan, sweep=sweep)
+
+
+@pytest.fixture
+def jobs(
+    sweeping: types.SimpleNamespace, runs: list[tuple[Config, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Config, list[str]]]:
+    """As `runs`, for sweeps: each leaves what marks it as finished, and no report is written."""
+    from emote.training.run_folder import RunFolder
+
+    plan, sweep = sweeping.plan, sweeping.sweep
+
+    def folder(config: Config) -> RunFolder:
+        return RunFolder(Path(config.run.dir) / f"{config.name}-{config.lora.rank}-{config.lora.alpha}-{config.seed}")
+
+    def run(config: Config, command: list[str]) -> Path:
+        sys.modules["emote.training.run"].run(config, command)
+        path = folder(config).deliverables(config.trainer.max_steps)
+        path.mkdir(parents=True)
+        (path / "summary.json").write_text(f'{{"steps_run": {config.trainer.max_steps}}}')
+        return path
+
+    monkeypatch.setattr(sweep, "run", run)
+    monkeypatch.setattr(sweep, "write_report", lambda *_: None)
+    monkeypatch.setattr(sweep, "say_report", lambda _: None)
+    monkeypatch.setattr(plan, "identify", lambda config, _: types.SimpleNamespace(folder=folder(config)))
+    monkeypatch.setattr(plan, "is_delivered", lambda path, _: path.exists())
+    return runs
+
+
+@pytest.fixture
 def told(runs: list[tuple[Config, list[str]]], capsys: pytest.CaptureFixture[str]) -> Told:
     """Type words; returns the mistakes that are told, after checking that nothing was started."""
 
@@ -88,7 +123,7 @@ NAMES = {
     "zzz=1": "zzz is no key; `python train.py --help` lists them",
     "data=openmoj": "data must be one of folder, hub, openmoji, stable_emote, twemoji, got openmoj; did you mean",
     "lora=8": "lora must be one of default, got 8; its keys are lora.rank, lora.alpha, lora.dropout,",
-    "model=null": "model must be one of mini, sd15, got null",
+    "model=null": "model must be one of mini, sd15, sdxl, got null",
     "experiment/smoke=x": "experiment/smoke is an option; did you mean experiment=smoke?",
     "logger@data=csv": "logger@data=csv gives logger another place (@data), where no key is; say logger=…",
     "run=8": "run is a section, not a key; its keys are run.dir, run.cache_dir, run.fresh, run.mixed",
@@ -196,7 +231,7 @@ def test_a_wrong_value_under_a_wrong_name_is_told_too(told: Told) -> None:
 def test_what_only_follows_from_a_mistake_is_not_told(told: Told) -> None:
     assert told("data=folder", "dta.path=pictures") == ["dta.path is no key; did you mean data.path?"]
     assert told("model=minni", "data.resolution=60") == [
-        "model must be one of mini, sd15, got minni; did you mean mini?"
+        "model must be one of mini, sd15, sdxl, got minni; did you mean mini?"
     ]
 
 
@@ -286,7 +321,7 @@ def test_an_unknown_option_in_a_file_is_told_with_the_nearest(
 ) -> None:
     text = "# @package _global_\ndefaults:\n  - override /model: minni\n"
     (line,) = told(*files("experiment/small", text), "experiment=small")
-    assert line.endswith("experiment/small.yaml: model must be one of mini, sd15, got minni; did you mean mini?")
+    assert line.endswith("experiment/small.yaml: model must be one of mini, sd15, sdxl, got minni; did you mean mini?")
 
 
 def test_a_file_without_keys_is_told(told: Told, files: Callable[[str, str], list[str]]) -> None:
@@ -306,36 +341,36 @@ def test_a_run_gets_the_configuration_and_its_words(runs: list[tuple[Config, lis
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_runs_every_job_and_writes_nothing(runs: list[tuple[Config, list[str]]], tmp_path: Path) -> None:
+def test_a_sweep_runs_every_job_and_writes_where_runs_are_kept(jobs: list[tuple[Config, list[str]]], tmp_path: Path) -> None:
     words = ["lora.rank=2,4", "seed=range(1,3)", "lora.alpha=${lora.rank}", "experiment=null"]
     assert main(["-m", *words]) == 0
-    assert [(config.lora.rank, config.seed, config.lora.alpha) for config, _ in runs] == [
+    assert [(config.lora.rank, config.seed, config.lora.alpha) for config, _ in jobs] == [
         (2, 1, 2.0),
         (2, 2, 2.0),
         (4, 1, 4.0),
         (4, 2, 4.0),
     ]
-    assert runs[0][1] == ["lora.rank=2", "seed=1", "lora.alpha=${lora.rank}", "experiment=null"]
-    assert list(tmp_path.iterdir()) == []
+    assert jobs[0][1] == ["lora.rank=2", "seed=1", "lora.alpha=${lora.rank}", "experiment=null"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"]
 
 
-def test_groups_and_nothing_can_be_swept(runs: list[tuple[Config, list[str]]]) -> None:
+def test_groups_and_nothing_can_be_swept(jobs: list[tuple[Config, list[str]]]) -> None:
     assert main(["-m", "experiment=null,smoke", "model=mini"]) == 0
-    assert [config.name for config, _ in runs] == ["emote", "smoke"]
+    assert [config.name for config, _ in jobs] == ["emote", "smoke"]
 
 
 def test_an_experiment_may_bring_its_sweep(
-    runs: list[tuple[Config, list[str]]], files: Callable[[str, str], list[str]], capsys: pytest.CaptureFixture[str]
+    jobs: list[tuple[Config, list[str]]], files: Callable[[str, str], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "# @package _global_\nname: ranks\nhydra:\n  sweeper:\n    params:\n      lora.rank: 2,4\n"
     words = [*files("experiment/sweep/ranks", text), "experiment=sweep/ranks"]
     assert main(words) == 2
     assert "add -m" in capsys.readouterr().err
     assert main([*words, "-m"]) == 0
-    assert [config.lora.rank for config, _ in runs] == [2, 4]
+    assert [config.lora.rank for config, _ in jobs] == [2, 4]
     files("experiment/sweep/ranks", text.replace("hydra:\n", "hydra:\n  mode: MULTIRUN\n"))
-    assert main(words) == 0 and len(runs) == 4
-    assert main([*words, "lora.rank=3"]) == 0 and [config.lora.rank for config, _ in runs[4:]] == [3]
+    assert main(words) == 0 and len(jobs) == 4
+    assert main([*words, "lora.rank=3"]) == 0 and [config.lora.rank for config, _ in jobs[4:]] == [3]
 
 
 def test_mistakes_in_the_sweep_of_an_experiment_are_told(told: Told, files: Callable[[str, str], list[str]]) -> None:
@@ -389,20 +424,41 @@ def test_what_nobody_foresaw_keeps_its_traceback(runs: list[tuple[Config, list[s
 
 
 def test_a_failing_sweep_runs_all_jobs_and_ends_with_a_table(
-    runs: list[tuple[Config, list[str]]], capsys: pytest.CaptureFixture[str]
+    jobs: list[tuple[Config, list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["-m", "lora.rank=100,2,101", "model=mini"]) == 1
-    assert [config.lora.rank for config, _ in runs] == [100, 2, 101]
+    assert [config.lora.rank for config, _ in jobs] == [100, 2, 101]
     table = capsys.readouterr().err.split("2 of 3 jobs failed:\n")[1].splitlines()
-    assert table[:2] == [
+    assert [line.partition("  (")[0] for line in table[:2]] == [
         "  lora.rank=100  data.path must exist, got nowhere",
         "  lora.rank=101  RuntimeError: out of memory",
     ]
+    logs = sorted(Path("runs/sweeps").glob("*/logs/*.log"))
+    assert [line.partition("  (")[2].rstrip(")") for line in table[:2]] == list(map(str, logs))
+    assert "Traceback" in logs[1].read_text() and "RuntimeError: out of memory\nand more" in logs[1].read_text()
+    jobs.clear()
+    assert main(["-m", "lora.rank=100,2,101", "model=mini"]) == 1
+    assert [config.lora.rank for config, _ in jobs] == [100, 101]
 
 
-def test_an_interrupted_sweep_starts_no_other_job(runs: list[tuple[Config, list[str]]]) -> None:
+def test_an_interrupted_sweep_starts_no_other_job(jobs: list[tuple[Config, list[str]]]) -> None:
     assert main(["-m", "lora.rank=2,103,4"]) == 143
-    assert [config.lora.rank for config, _ in runs] == [2, 103]
+    assert [config.lora.rank for config, _ in jobs] == [2, 103]
+
+
+def test_the_shorter_jobs_of_a_run_come_first_and_no_two_of_a_run_side_by_side(
+    jobs: list[tuple[Config, list[str]]],
+) -> None:
+    assert main(["-m", "lora.rank=2,4", "trainer.max_steps=30,10,20"]) == 0
+    told = [(config.lora.rank, config.trainer.max_steps) for config, _ in jobs]
+    assert told == [(2, 10), (4, 10), (2, 20), (4, 20), (2, 30), (4, 30)]
+
+
+def test_jobs_that_are_the_same_run_are_refused_before_the_first_starts(jobs: list, told: Told) -> None:
+    assert told("-m", "callbacks.samples.seed=1,2", "model=mini") == [
+        "callbacks.samples.seed=1 and callbacks.samples.seed=2 are the same run to the same step: "
+        "callbacks.samples.seed does not decide what is learned; sweep over what does, or say name= as well"
+    ]
 
 
 # Looking
@@ -450,7 +506,7 @@ def test_version_is_ours_and_hydras_own_flags_are_passed_on(capsys: pytest.Captu
 def call(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
     command = [sys.executable, str(ROOT / "train.py"), *words]
-    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def test_help_comes_without_torch_from_any_directory(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +85,9 @@ def test_it_draws_a_red_heart_and_a_yellow_face_on_white() -> None:
 def test_smoke_goes_the_whole_way(tmp_path: Path) -> None:
     words = ["experiment=smoke", "hardware=cpu", f"run.dir={tmp_path}/runs", f"run.cache_dir={tmp_path}/cache"]
     line = [sys.executable, str(ROOT / "train.py"), *words]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    # one thread: beside other tests, several would wait for each other
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=900)
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip().splitlines()[-1])
     told = json.loads((tmp_path / path / "summary.json").read_text())

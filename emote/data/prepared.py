@@ -79,6 +79,14 @@ class Prepared:
     skipped: list[Skipped] = field(default_factory=list)
 
 
+def encoded_at_once(resolution_px: int) -> int:
+    """Pictures in one batch of the VAE: 16 of 256 px, and of larger ones as many as have no more pixels, at least 1.
+
+    At 256 px that takes about 3 GB in float32. It is part of the cache's identity (see `build_latents`).
+    """
+    return max(1, 16 * 256**2 // max(resolution_px, 256) ** 2)
+
+
 def layout_of(data: DataConfig) -> Layout:
     return Layout(data.resolution, data.background, data.fit.value, data.margin)
 
@@ -132,13 +140,14 @@ def prepare(
     text_encoder_key: str,
     cache_dir: Path,
     prompts: Iterable[str] = (),
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int = 1,
 ) -> Prepared:
     """Encode what is not cached yet, leave out what cannot be decoded, and split by concept.
 
-    prompts: captions to encode beside those of the pictures, such as the sample prompts. The other arguments
-    are those of `build_latents` and `build_text`. Raises ConfigError as they do, and as `apply_policy` does.
+    prompts: captions to encode beside those of the pictures, such as the sample prompts.  batch_size: None for what
+    suits the resolution. The other arguments are those of `build_latents` and `build_text`. Raises ConfigError as they
+    do, and as `apply_policy` does.
     """
     items = {entry.content: entry.item for entry in scan.entries}
     latents = build_latents(
@@ -148,7 +157,7 @@ def prepare(
         load_picture_encoder,
         picture_encoder_key,
         cache_dir,
-        batch_size=batch_size,
+        batch_size=batch_size or encoded_at_once(data.resolution),
         workers=workers,
     )
     bad = [

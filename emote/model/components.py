@@ -13,7 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from emote.config import ConfigError
 from emote.model.locate import locate as locate  # the first step of loading
@@ -22,17 +22,27 @@ from emote.model.weights import fingerprint as fingerprint
 from emote.model.weights import weight_files
 
 Device = torch.device | str
+TEXT_ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
 
-def load_tokenizer(path: Path) -> CLIPTokenizer:
-    return _load(path, "tokenizer", lambda: CLIPTokenizer.from_pretrained(Path(path) / "tokenizer"))
+def load_tokenizer(path: Path, part: str = "tokenizer") -> CLIPTokenizer:
+    """part: tokenizer, or tokenizer_2 of XL."""
+    return _load(path, part, lambda: CLIPTokenizer.from_pretrained(Path(path) / part))
 
 
 def load_text_encoder(
-    path: Path, dtype: torch.dtype = torch.float32, device: Device = "cpu", *, variant: str | None = None
-) -> CLIPTextModel:
-    """The text encoder, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
-    return _load_weights(CLIPTextModel, path, "text_encoder", dtype, variant).to(device=device, dtype=dtype)
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    device: Device = "cpu",
+    *,
+    variant: str | None = None,
+    part: str = "text_encoder",
+) -> Any:
+    """A text encoder, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole.
+
+    part: text_encoder, or text_encoder_2 of XL, which has a projection.
+    """
+    return _load_weights(TEXT_ENCODERS[part], path, part, dtype, variant).to(device=device, dtype=dtype)
 
 
 def load_vae(
@@ -97,7 +107,7 @@ def _load_weights(kind: Any, path: Path, part: str, dtype: torch.dtype, variant:
     if isinstance(path, OneFile):
         return _load(path.file, part, lambda: load_part(kind, path, part, dtype)).requires_grad_(False)
     # the keyword for the dtype differs between transformers' versions
-    keywords = {} if kind is CLIPTextModel else {"torch_dtype": dtype}
+    keywords = {} if kind in TEXT_ENCODERS.values() else {"torch_dtype": dtype}
     chosen = variant if variant and f".{variant}" in files[0].name else None
     model, info = _load(
         path,

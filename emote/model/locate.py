@@ -15,14 +15,15 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 import emote
 from emote.config import ConfigError, ModelConfig
 from emote.model.single_file import PUBLISHED, SUFFIXES, OneFile
-from emote.model.weights import STEMS, weight_files
+from emote.model.weights import STEMS, weight_files, weighted_parts
 
 PROJECT = Path(emote.__file__).resolve().parent.parent
 HERE_WORKS = "here works: python train.py experiment=quickstart"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_TIMEOUT_S = 5.0
-SMALL_FILES = ("model_index.json", "*/*.json", "tokenizer/*.txt")
+SMALL_FILES = ("model_index.json", "*/*.json", "tokenizer/*.txt", "tokenizer_2/*.txt")
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+PARTS_XL = (*PARTS, "text_encoder_2", "tokenizer_2")
 
 
 def locate(model: ModelConfig) -> Path:
@@ -67,14 +68,14 @@ def check(path: Path, variant: str | None = None) -> Path:
         hint = f"; for the single file in it say model.path={files[0]}" if files else ""
         raise ConfigError(f"model.path: {path} is not a diffusers model: it has no model_index.json{hint}")
     kind = str(_read(path / "model_index.json").get("_class_name", ""))
-    if "XL" in kind or (path / "text_encoder_2").is_dir():
-        raise ConfigError(f"model.path: {path} is a Stable Diffusion XL, which is not supported yet; use SD 1.5 or 2")
     if not kind.startswith("StableDiffusion") or "StableDiffusion3" in kind:
         raise ConfigError(f"model.path: {path} is a {kind or 'pipeline of no known kind'}, not a Stable Diffusion")
-    lacking = [part for part in PARTS if not (path / part).is_dir()]
+    lacking = [part for part in (PARTS_XL if "XL" in kind else PARTS) if not (path / part).is_dir()]
+    if "XL" in kind and "text_encoder" in lacking:
+        raise ConfigError(f"model.path: {path} is XL's refiner, which finishes pictures; use the base model")
     if lacking:
         raise ConfigError(f"model.path: {path} lacks {', '.join(lacking)}")
-    unweighted = [part for part in STEMS if not weight_files(path, part, variant)]
+    unweighted = [part for part in weighted_parts(path) if not weight_files(path, part, variant)]
     if unweighted:
         raise ConfigError(f"model.path: {path} has no safetensors weights for {', '.join(unweighted)}")
     channels = _read(path / "unet" / "config.json").get("in_channels", 4)
@@ -98,7 +99,8 @@ def _from_hub(model: ModelConfig, key: str = "model.path", *, weights: bool = Tr
         if not weights:
             return _snapshot(model, [], cached=problem is not None)
         path = _snapshot(model, _weight_patterns(model.variant), cached=problem is not None)
-        if any(not weight_files(path, part, model.variant) for part in STEMS):  # parts without that variant
+        # parts without that variant
+        if any(not weight_files(path, part, model.variant) for part in weighted_parts(path)):
             path = _snapshot(model, _weight_patterns(None), cached=problem is not None)
     except Exception as error:
         missing = _what_is_missing(f"{key}={model.path}", model, problem or error)

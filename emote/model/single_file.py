@@ -14,7 +14,7 @@ import torch
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm, infer_diffusers_model_type
 from safetensors import safe_open
 from torch import nn
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from emote.config import ConfigError
 from emote.model.tensor_file import look
@@ -25,7 +25,8 @@ SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # of what somebody 
 PREFIXES = {
     "unet": ("model.diffusion_model.",),
     "vae": ("first_stage_model.",),
-    "text_encoder": ("cond_stage_model.",),
+    "text_encoder": ("cond_stage_model.", "conditioner.embedders.0."),
+    "text_encoder_2": ("conditioner.embedders.1.",),  # XL alone
 }
 
 
@@ -46,7 +47,7 @@ class OneFile(type(Path())):  # type: ignore[misc]
 def check(file: Path, published: bool) -> None:
     """Raises ConfigError for what is no Stable Diffusion with all of its parts, without reading a weight.
 
-    published: whether SD 1.5's configuration is taken for granted, so that other versions must be refused.
+    published: whether SD 1.5's configuration is taken for granted, which other versions do not have.
     """
     shapes = look(file).shapes
     name = f"model.path: {file}"
@@ -57,16 +58,22 @@ def check(file: Path, published: bool) -> None:
     kind = infer_diffusers_model_type({key: torch.empty(shape, device="meta") for key, (_, shape) in shapes.items()})
     if "inpaint" in kind:
         raise ConfigError(f"{name} is an inpainting model; use the base model")
-    if kind.startswith("xl"):
-        raise ConfigError(f"{name} is a Stable Diffusion XL, which is not supported yet; use SD 1.5 or 2")
+    if kind == "xl_base" and published:
+        raise ConfigError(
+            f"{name} is a Stable Diffusion XL\n"
+            "say where its configuration lies: model.config=stabilityai/stable-diffusion-xl-base-1.0, or a directory"
+        )
+    if kind == "xl_refiner":
+        raise ConfigError(f"{name} is XL's refiner, which finishes pictures; use the base model")
     if kind == "v2" and published:
         raise ConfigError(
             f"{name} is a Stable Diffusion 2, of which there are kinds that the file does not tell apart\n"
             "say whose configuration it has: model.config=<a diffusers directory or a Hub name>"
         )
-    if kind not in ("v1", "v2"):
-        raise ConfigError(f"{name} is a model of another kind ({kind}), not a Stable Diffusion 1.5 or 2")
-    lacking = [part for part, prefix in PREFIXES.items() if not any(key.startswith(prefix) for key in shapes)]
+    if kind not in ("v1", "v2", "xl_base"):
+        raise ConfigError(f"{name} is a model of another kind ({kind}), not a Stable Diffusion 1.5, 2 or XL")
+    wanted = [part for part in PREFIXES if part != "text_encoder_2" or kind == "xl_base"]
+    lacking = [part for part in wanted if not any(key.startswith(PREFIXES[part]) for key in shapes)]
     if lacking:
         raise ConfigError(
             f"{name} lacks {' and '.join(lacking)}; use the version of it that has them, or a diffusers directory"
@@ -79,7 +86,7 @@ def load_part(kind: Any, base: OneFile, part: str, dtype: torch.dtype) -> nn.Mod
     Raises what diffusers raises, and ValueError for weights that are not there.
     """
     weights = read_part(base.file, part)
-    if kind is CLIPTextModel:
+    if kind in (CLIPTextModel, CLIPTextModelWithProjection):
         model = create_diffusers_clip_model_from_ldm(
             kind, weights, subfolder=part, config=str(base), torch_dtype=dtype, local_files_only=True
         )

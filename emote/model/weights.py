@@ -14,11 +14,20 @@ from emote.files import write_bytes
 from emote.model.single_file import OneFile, hash_part
 
 # part of the model → how its weight files are called; a scheduler has none
-STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+STEMS = {
+    "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model",
+    "text_encoder_2": "model",
+}  # fmt: skip
 CONFIGS = {"scheduler": "scheduler_config.json"}
+TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json")
 REMEMBERED_FROM_BYTES = 64 * 2**20  # below, hashing takes less time than it saves
 NOT_CONTENT = {"transformers_version", "name_or_path", "dtype", "torch_dtype"}  # who saved it, where and how
+
+
+def weighted_parts(path: Path) -> list[str]:
+    """The parts of this base model that have weights: XL has a second text encoder."""
+    return [part for part in STEMS if part != "text_encoder_2" or (Path(path) / part).is_dir()]
 
 
 def weight_files(path: Path, part: str, variant: str | None = None) -> list[Path]:
@@ -38,8 +47,8 @@ def weight_files(path: Path, part: str, variant: str | None = None) -> list[Path
 def fingerprint(path: Path, part: str, *, variant: str | None = None, cache_dir: Path | None = None) -> str:
     """SHA-256 (hex) of what a part is: weight bytes and configuration, wherever it lies and whoever saved it.
 
-    part: unet, vae, text_encoder (with its tokenizer) or scheduler. With `cache_dir` the hashes of large files are
-    remembered there by path, size and time of change. Raises ConfigError for a part that is not there.
+    part: unet, vae, text_encoder (all that turns captions into embeddings) or scheduler. With `cache_dir` the hashes of
+    large files are remembered there by path, size and time of change. Raises ConfigError for a part that is not there.
     """
     folder = Path(path) / part
     config = folder / CONFIGS.get(part, "config.json")
@@ -53,18 +62,24 @@ def fingerprint(path: Path, part: str, *, variant: str | None = None, cache_dir:
         else:
             found = _remembered(file, "", cache_dir, _hash)
         digest.update(bytes.fromhex(found))
-    if part == "text_encoder":
-        tokenizer = Path(path) / "tokenizer"
+    if part in TOKENIZERS:
+        tokenizer = Path(path) / TOKENIZERS[part]
         digest.update(_canonical(tokenizer / "tokenizer_config.json"))
         for name in TOKENIZER_FILES:
             if (tokenizer / name).is_file():
                 digest.update(name.encode() + hashlib.sha256((tokenizer / name).read_bytes()).digest())
+    if part == "text_encoder" and (Path(path) / "text_encoder_2").is_dir():
+        digest.update(fingerprint(path, "text_encoder_2", variant=variant, cache_dir=cache_dir).encode())
+        digest.update(str(_values(Path(path) / "model_index.json").get("force_zeros_for_empty_prompt")).encode())
     return digest.hexdigest()
 
 
+def _values(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def _canonical(config: Path) -> bytes:
-    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    kept = {key: value for key, value in values.items() if not key.startswith("_") and key not in NOT_CONTENT}
+    kept = {key: value for key, value in _values(config).items() if not key.startswith("_") and key not in NOT_CONTENT}
     return json.dumps(kept, sort_keys=True).encode()
 
 

@@ -14,9 +14,11 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 
+from emote.model.conditioning import predict
 from emote.sampling.schedulers import make_scheduler
 
 BATCH = 4  # fixed: the same seed gives the same bits however many pictures are asked for
+DECODED_PIXELS = 4 * 512**2  # that the VAE makes at once; more take several GB in float32
 
 
 def generate(
@@ -84,10 +86,16 @@ def draw_batch(
     noise_BCHW = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
     latents_BCHW = denoise(
         unet, make_scheduler(scheduler, training_schedule), noise_BCHW, prompts_BTD, against_BTD, generators,
-        inference_steps=inference_steps, guidance_scale=guidance_scale, on_step=on_step,
+        size_px=(height, width), inference_steps=inference_steps, guidance_scale=guidance_scale, on_step=on_step,
     )  # fmt: skip
     latents_BCHW = latents_BCHW.to(vae.device, vae.dtype) / vae.config["scaling_factor"]
-    return vae.decode(latents_BCHW).sample.cpu().float()
+    parts = latents_BCHW.split(decoded_at_once(width, height))
+    return torch.cat([vae.decode(part).sample.cpu().float() for part in parts])
+
+
+def decoded_at_once(width: int, height: int) -> int:
+    """Pictures of this size in pixels that the VAE decodes in one batch, at most BATCH."""
+    return min(BATCH, max(1, DECODED_PIXELS // (width * height)))
 
 
 def denoise(
@@ -98,6 +106,7 @@ def denoise(
     against_BTD: torch.Tensor,
     generators: list[torch.Generator],
     *,
+    size_px: tuple[int, int],
     inference_steps: int,
     guidance_scale: float,
     on_step: Callable[[int, int], None],
@@ -116,7 +125,7 @@ def denoise(
     for done, timestep in enumerate(scheduler.timesteps, 1):
         seen = torch.cat([latents_BCHW] * 2) if guided else latents_BCHW
         seen = scheduler.scale_model_input(seen, timestep).to(dtype)
-        predicted = unet(seen, timestep, encoder_hidden_states=words).sample.float()
+        predicted = predict(unet, seen, timestep, words, size_px).float()
         if guided:
             without_BCHW, with_BCHW = predicted.chunk(2)
             predicted = without_BCHW + guidance_scale * (with_BCHW - without_BCHW)

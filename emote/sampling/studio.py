@@ -15,6 +15,7 @@ from emote.model import components
 from emote.model.adapter import adapter_scaled, without_adapter
 from emote.model.formats import load_for_sampling
 from emote.model.precision import DTYPES
+from emote.model.prompts import PromptEncoder
 from emote.quiet import quiet_libraries
 from emote.sampling.base import Base, find_base
 from emote.sampling.device import choose
@@ -65,8 +66,8 @@ class Studio:
         self._unet = components.load_unet(path, self.dtype, self.device, variant=variant)
         self._vae = components.load_vae(path, torch.float32, self.device, variant=variant)
         self._vae.enable_slicing()  # one picture at a time: less memory, and bits that no batch changes
-        self._tokenizer = components.load_tokenizer(path)
-        self._text_encoder = components.load_text_encoder(path, torch.float32, self.device, variant=variant)
+        self._encoder = PromptEncoder(path, self.device, variant=variant)
+        self._tokenizer = self._encoder.tokenizer
         self._training_schedule = components.load_scheduler(path).config
         self._embedding_TD = lru_cache(REMEMBERED_PROMPTS)(self._encode)
 
@@ -196,7 +197,7 @@ class Studio:
 
     def _encode(self, text: str) -> torch.Tensor:
         # alone, so that no other prompt changes its bits
-        return components.encode_prompts(self._tokenizer, self._text_encoder, [text])[0]
+        return self._encoder([text])[0]
 
     def _what_broke(self, request: Request) -> str:
         half = self.dtype is not torch.float32

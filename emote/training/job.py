@@ -15,6 +15,7 @@ from emote.data.prepared import Prepared, Scan, prepare
 from emote.model import components
 from emote.model.adapter import attach
 from emote.model.precision import Decision
+from emote.model.prompts import PromptEncoder
 from emote.model.start import start_from
 from emote.training.held_out import HeldOut
 from emote.training.module import LoraModule
@@ -88,9 +89,7 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
         return lambda pixels: components.encode_pictures(vae, pixels.to(device))
 
     def load_text_encoder() -> Callable[[list[str]], torch.Tensor]:
-        tokenizer = components.load_tokenizer(base)
-        encoder = components.load_text_encoder(base, torch.float32, device, variant=config.model.variant)
-        return lambda captions: components.encode_prompts(tokenizer, encoder, captions)
+        return PromptEncoder(base, device, variant=config.model.variant)
 
     prepared = prepare(
         found,
@@ -116,7 +115,9 @@ def _build_module(config: Config, base: Path, prepared: Prepared, decision: Deci
     attach(unet, config.lora)
     start_from(unet, config.lora)
     scheduler = components.load_scheduler(base)
-    module = LoraModule(unet, scheduler, prepared.text.get(""), config.trainer, config.seed).to(decision.device)
+    pixels_a_latent = config.data.resolution // prepared.latents.latent_shape[-1]
+    module = LoraModule(unet, scheduler, prepared.text.get(""), config.trainer, config.seed, pixels_a_latent)
+    module.to(decision.device)
     module.train()  # for the adapter's dropout; nothing frozen has any
     if config.trainer.compile:
         unet.compile()

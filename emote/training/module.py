@@ -12,6 +12,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from emote.config import Schedule, TrainerConfig
 from emote.model import objective
 from emote.model.adapter import adapter_state, load_adapter_state, trainable
+from emote.model.conditioning import predict
 
 Batch = dict[str, torch.Tensor]
 
@@ -29,11 +30,13 @@ class LoraModule(pl.LightningModule):
         empty_TD: torch.Tensor,
         trainer_config: TrainerConfig,
         seed: int,
+        pixels_a_latent: int = 8,
     ) -> None:
         super().__init__()
         self.unet = unet
         self.config = trainer_config
         self.seed = seed
+        self.pixels_a_latent = pixels_a_latent  # a side
         self.prediction_type: str = noise_scheduler.config.prediction_type
         self.register_buffer("alphas_cumprod", noise_scheduler.alphas_cumprod.clone(), persistent=False)
         self.register_buffer("empty_TD", empty_TD.clone(), persistent=False)
@@ -51,7 +54,8 @@ class LoraModule(pl.LightningModule):
         """Squared error of the UNet's prediction, one number a sample [B]. Training and validation share it."""
         dtype = self.unet.dtype
         noisy_BCHW = objective.add_noise(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod)
-        predicted_BCHW = self.unet(noisy_BCHW.to(dtype), timesteps_B, embedding_BTD.to(dtype)).sample
+        height, width = (side * self.pixels_a_latent for side in latents_BCHW.shape[2:])
+        predicted_BCHW = predict(self.unet, noisy_BCHW.to(dtype), timesteps_B, embedding_BTD.to(dtype), (height, width))
         wanted_BCHW = objective.target(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod, self.prediction_type)
         return objective.squared_error(predicted_BCHW, wanted_BCHW)
 

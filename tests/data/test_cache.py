@@ -301,7 +301,7 @@ def test_of_two_processes_one_encodes_and_the_other_waits(tmp_path: Path) -> Non
         "print(encoder.loads, sum(content in latents for content in items_of(20)))\n"
     )
     processes = [run(code, tmp_path) for _ in range(2)]
-    results = [process.communicate(timeout=60) for process in processes]
+    results = [process.communicate(timeout=300) for process in processes]
     assert sorted(out.split() for out, _ in results) == [["0", "20"], ["1", "20"]], results
     waited = [err for out, err in results if out.startswith("0")]
     assert "another process is encoding these pictures" in waited[0]

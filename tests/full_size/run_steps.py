@@ -1,4 +1,4 @@
-"""Two training steps of Stable Diffusion 1.5 in a process of its own: `python -m tests.full_size.run_steps <model>`."""
+"""Two training steps of a Stable Diffusion in a process of its own: `python -m tests.full_size.run_steps <model>`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from emote.config import ConfigError
-from emote.model import weights
 from emote.model.adapter_file import Adapter, Layer, read_adapter
 from emote.model.bases import Base
 from emote.model.fuse import Recipe, fuse_to_directory, fuse_to_file
@@ -170,7 +169,7 @@ def test_numbers_that_half_precision_cannot_hold_are_refused(tiny_sd: Path, tmp_
 
 
 def test_the_two_text_encoders_of_an_xl_have_the_names_that_diffusers_expects(
-    tiny_sd: Path, tmp_path: Path, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+    tiny_sd: Path, tmp_path: Path, adapter: Adapter
 ) -> None:
     from diffusers.loaders.single_file_utils import convert_ldm_clip_checkpoint, convert_open_clip_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
@@ -183,7 +182,6 @@ def test_the_two_text_encoders_of_an_xl_have_the_names_that_diffusers_expects(
         )
     )  # fmt: skip
     second.save_pretrained(base / "text_encoder_2")
-    monkeypatch.setitem(weights.STEMS, "text_encoder_2", "model")
     query = "text_model.encoder.layers.0.self_attn.q_proj"
     layers = adapter.layers | {f"text_encoder_2.{query}": adapter.layers[f"text_encoder.{query}"]}
     file = fuse_to_file(Recipe(Adapter(layers, Base.sdxl)), base, None, tmp_path / "xl.safetensors")

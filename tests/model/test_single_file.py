@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from emote.config import ConfigError, ModelConfig
 from emote.model import components
+from emote.model.adapter_file import Adapter
+from emote.model.bases import Base
+from emote.model.fuse import Recipe, fuse_to_file
 from emote.model.single_file import PUBLISHED
 from tests.model.single_files import write_single_file
 
@@ -52,6 +56,18 @@ def test_a_single_file_holds_what_the_directory_holds(
     assert {name: t.dtype for name, t in ours.state_dict().items()} == {name: t.dtype for name, t in state.items()}
     assert all(torch.equal(tensor, state[name]) for name, tensor in ours.state_dict().items())
     assert json.loads(ours.config.to_json_string() if part == "text_encoder" else ours.to_json_string())
+
+
+def test_a_single_file_of_xl_holds_what_the_directory_holds(tiny_sdxl: Path, tmp_path: Path) -> None:
+    as_it_is = Recipe(Adapter({}, Base.sdxl))
+    file = fuse_to_file(as_it_is, tiny_sdxl, None, tmp_path / "xl.safetensors")
+    base = components.locate(model_config(file, tiny_sdxl))
+    for load in (*LOADERS.values(), partial(components.load_text_encoder, part="text_encoder_2")):
+        ours, theirs = load(base).state_dict(), load(tiny_sdxl).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    prints = {components.fingerprint(base, part) for part in LOADERS}
+    assert len(prints) == 3
 
 
 def test_tokenizer_schedule_and_configuration_come_from_the_directory(tiny_sd: Path, single_file: Path) -> None:
@@ -110,7 +126,7 @@ def test_other_kinds_of_files_are_named(tiny_sd: Path, single_file: Path, tmp_pa
     file = tmp_path / "changed.safetensors"
     assert "inpainting" in refused(changed(single_file, file, widened), None)
     assert "model.config=" in refused(changed(single_file, file, of_version_2), None)
-    assert "Stable Diffusion XL" in refused(changed(single_file, file, of_xl), None)
+    assert "model.config=stabilityai/stable-diffusion-xl" in refused(changed(single_file, file, of_xl), None)
     assert "lacks vae" in refused(changed(single_file, file, without_vae), None)
     save_file({"lora_unet_a.lora_down.weight": torch.zeros(1)}, file)
     assert "lora.init_from=" in refused(file, None)

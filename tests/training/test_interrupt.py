@@ -72,5 +72,5 @@ def test_a_second_signal_ends_the_process_without_saving(number: int) -> None:
         f"    signal.raise_signal({int(number)})\n"
         "    print('saved', flush=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout.split("\n")) == (128 + number, ["finishing the step", ""])

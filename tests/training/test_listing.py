@@ -50,7 +50,7 @@ def runs(tmp_path: Path) -> Path:
 def script(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": "160", "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, str(ROOT / "scripts" / "runs.py"), *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300)
 
 
 def test_runs_are_listed_newest_first_and_other_folders_are_none(runs: Path) -> None:

@@ -295,6 +295,6 @@ def test_the_default_path_opens_no_connection(tiny_sd: Path, tmp_path: Path) -> 
         "callbacks.samples.prompts=[An emoji of cat]",
         "trainer.max_steps=2",
     ]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip().splitlines()[-1]).is_dir()

@@ -73,10 +73,11 @@ def lines(told: Estimate, free: Free) -> Iterator[str]:
     missing = f" ({readable_bytes(told.missing_bytes)} to be written)" if told.missing_bytes < told.cache_bytes else ""
     yield f"disk: cache {readable_bytes(told.cache_bytes)}{missing}, run {readable_bytes(told.run_bytes)}; {disk}"
     if told.steps:
+        encoding = told.seconds["cache"]
+        of_it = f", {readable_seconds(encoding)} of it to encode what is not cached" if told.missing_bytes else ""
         yield (
             f"time: about {readable_seconds(told.seconds['total'])} for {told.steps:,} steps of "
-            f"{readable_seconds(told.seconds_per_step)}, {readable_seconds(told.seconds['cache'])} of it to encode "
-            "what is not cached"
+            f"{readable_seconds(told.seconds_per_step)}{of_it}"
         )
         yield f"  from {told.basis}"
 

@@ -14,7 +14,7 @@ from emote.data.background import colour_count
 from emote.data.prepared import Scan
 from emote.model.precision import Decision
 from emote.training.preflight.speed import SECONDS_A_STEP, Speed, speed_of
-from emote.training.preflight.work import DRAWN_AT_ONCE, ENCODED_AT_ONCE, Work, count_work
+from emote.training.preflight.work import DRAWN_AT_ONCE, Work, count_work
 
 ADAPTER_BYTES = 16  # a parameter in float32, with its gradient and AdamW's two averages
 FLOAT32_BYTES = 4
@@ -123,16 +123,13 @@ def _seconds(
     halves = 1 if samples.guidance_scale == 1 else 2
     drawn = math.ceil(len(samples.prompts) / DRAWN_AT_ONCE) * DRAWN_AT_ONCE
     sheet = drawn * (
-        samples.inference_steps * halves * work.forward_flops + work.decode.flops / DRAWN_AT_ONCE
+        samples.inference_steps * halves * work.forward_flops + work.decode_flops
     )  # fmt: skip
     on_the_way = steps // samples.every_steps if samples.every_steps else 0
     encoded = pictures * variants(config)
     found = {
         "cache": missing
-        * (
-            encoded * (work.encode.flops / ENCODED_AT_ONCE * a_flop + SECONDS_A_PICTURE)
-            + pictures * work.caption_flops * a_flop
-        ),
+        * (encoded * (work.encode_flops * a_flop + SECONDS_A_PICTURE) + pictures * work.caption_flops * a_flop),
         "train": steps * per_step + (validations * scored * work.forward_flops + on_the_way * sheet) * a_flop,
         "sample": 2 * sheet * a_flop,  # by the base model too
     }
@@ -146,7 +143,8 @@ def variants(config: Config) -> int:
 
 def _cache_bytes(config: Config, work: Work, found: Scan) -> int:
     captions = {entry.item.caption for entry in found.entries} | {*config.callbacks.samples.prompts, ""}
-    latents = len(found.entries) * variants(config) * 2 * math.prod(work.latent_shape)
+    pictures = {entry.content for entry in found.entries}  # each is cached once
+    latents = len(pictures) * variants(config) * 2 * math.prod(work.latent_shape)
     return (latents + len(captions) * math.prod(work.text_shape)) * FLOAT32_BYTES
 
 

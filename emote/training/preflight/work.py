@@ -14,12 +14,15 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from emote.config import Init, LoraConfig
+from emote.data.prepared import encoded_at_once
 from emote.model.adapter import attach, target_names, trainable
+from emote.model.conditioning import is_packed, predict
 from emote.model.start import start_from
 from emote.sampling.generate import BATCH as DRAWN_AT_ONCE
+from emote.sampling.generate import decoded_at_once
 from emote.training.preflight.ledger import Ledger, Operation
 
-ENCODED_AT_ONCE = 16  # pictures: the cache's batch
+__all__ = ["DRAWN_AT_ONCE", "Counted", "Work", "check_start", "count_work"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class Counted:
 class Work:
     """step: forward and backward of one micro-batch of `rows`.  forward_flops: of one row.
 
-    encode, decode: of the VAE, for ENCODED_AT_ONCE and DRAWN_AT_ONCE pictures.  caption_flops: of one caption.
-    frozen and vae_parameters are numbers of weights, latent and text_shape those of one row of the cache.
+    encode, decode: of the VAE, for a batch of `encoded` and `decoded` pictures.  caption_flops: of one caption, by
+    all text encoders.  frozen and vae_parameters are numbers of weights, latent and text_shape those of one row of
+    the cache.
     """
 
     rows: int
@@ -48,6 +52,8 @@ class Work:
     forward_flops: int
     encode: Counted
     decode: Counted
+    encoded: int
+    decoded: int
     caption_flops: int
     modules: int
     trainable: int
@@ -56,6 +62,16 @@ class Work:
     text_parameters: int
     latent_shape: tuple[int, int, int]
     text_shape: tuple[int, int]
+
+    @property
+    def encode_flops(self) -> float:
+        """Of one picture."""
+        return self.encode.flops / self.encoded
+
+    @property
+    def decode_flops(self) -> float:
+        """Of one picture."""
+        return self.decode.flops / self.decoded
 
 
 def count_work(
@@ -66,10 +82,14 @@ def count_work(
     resolution: side of the pictures in pixels.  rows: of one micro-batch.  dtype: of the frozen weights.
     Raises ConfigError as `attach` does.
     """
-    configs = [(base / part / "config.json").read_text(encoding="utf-8") for part in ("unet", "vae", "text_encoder")]
+    unet, vae, *encoders = (
+        (base / part / "config.json").read_text(encoding="utf-8")
+        for part in ("unet", "vae", "text_encoder", "text_encoder_2")
+        if part != "text_encoder_2" or (base / part).is_dir()
+    )
     # the numbers of the adapter cost nothing and are not counted
     shape = (lora.rank, tuple(target_names(lora)), lora.dropout > 0, lora.dtype)
-    return _count(*configs, shape, resolution, rows, dtype, checkpointing)
+    return _count(unet, vae, tuple(encoders), shape, resolution, rows, dtype, checkpointing)
 
 
 def check_start(base: Path, lora: LoraConfig) -> None:
@@ -82,39 +102,59 @@ def check_start(base: Path, lora: LoraConfig) -> None:
 
 @functools.lru_cache(maxsize=8)  # a sweep counts once
 def _count(
-    unet_text: str, vae_text: str, clip_text: str, shape: tuple[Any, ...], resolution: int, rows: int,
+    unet_text: str, vae_text: str, encoder_texts: tuple[str, ...], shape: tuple[Any, ...], resolution: int, rows: int,
     dtype: torch.dtype, checkpointing: bool,
 ) -> Work:  # fmt: skip
-    unet_config, vae_config, text_config = json.loads(unet_text), json.loads(vae_text), json.loads(clip_text)
+    unet_config, vae_config = json.loads(unet_text), json.loads(vae_text)
+    encoders = [TextEncoder.of(json.loads(text)) for text in encoder_texts]
     rank, targets, dropped, adapter_dtype = shape
     unet = build_unet(unet_config, dtype)
     attach(unet, LoraConfig(rank, float(rank), 0.1 * dropped, list(targets), Init.gaussian, adapter_dtype, 0, None))
     adapter = trainable(unet)
     side = resolution // 2 ** (len(vae_config["block_out_channels"]) - 1)
     latent_shape = (int(vae_config["latent_channels"]), side, side)
-    layers, inner = int(text_config["num_hidden_layers"]), int(text_config["intermediate_size"])
-    tokens, width = int(text_config["max_position_embeddings"]), int(text_config["hidden_size"])
-    in_layers = layers * (4 * width * width + 2 * width * inner)
+    tokens = encoders[0].tokens
+    text_shape = (tokens + is_packed(unet_config), int(unet_config["cross_attention_dim"]))
     vae = _build(AutoencoderKL, vae_config, torch.float32)
-    step, forward_flops = count_step(unet, rows, latent_shape, (tokens, width), checkpointing)
+    step, forward_flops = count_step(unet, rows, latent_shape, text_shape, checkpointing)
+    encoded, decoded = encoded_at_once(resolution), decoded_at_once(resolution, resolution)
     with torch.device("meta"):
-        pixels = torch.empty(ENCODED_AT_ONCE, int(vae_config["in_channels"]), resolution, resolution)
-        latents = torch.empty(DRAWN_AT_ONCE, *latent_shape)
+        pixels = torch.empty(encoded, int(vae_config["in_channels"]), resolution, resolution)
+        latents = torch.empty(decoded, *latent_shape)
     return Work(
         rows=rows,
         step=step,
         forward_flops=forward_flops,
         encode=_count_frozen(vae, vae.encode, pixels),
         decode=_count_frozen(vae, vae.decode, latents),
-        caption_flops=2 * tokens * in_layers,
+        encoded=encoded,
+        decoded=decoded,
+        caption_flops=2 * tokens * sum(encoder.in_layers for encoder in encoders),
         modules=len(adapter) // 2,
         trainable=sum(parameter.numel() for parameter in adapter.values()),
         frozen=sum(parameter.numel() for name, parameter in unet.named_parameters() if name not in adapter),
         vae_parameters=sum(parameter.numel() for parameter in vae.parameters()),
-        text_parameters=in_layers + width * (int(text_config["vocab_size"]) + tokens),
+        text_parameters=sum(encoder.parameters for encoder in encoders),
         latent_shape=latent_shape,
-        text_shape=(tokens, width),
+        text_shape=text_shape,
     )
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """in_layers, parameters: numbers of weights, in the layers' matrices and in all."""
+
+    tokens: int
+    in_layers: int
+    parameters: int
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> TextEncoder:
+        """By its configuration as transformers writes it."""
+        width, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+        tokens = int(config["max_position_embeddings"])
+        in_layers = int(config["num_hidden_layers"]) * (4 * width * width + 2 * width * inner)
+        return cls(tokens, in_layers, in_layers + width * (int(config["vocab_size"]) + tokens))
 
 
 def build_unet(config: dict[str, Any], dtype: torch.dtype) -> UNet2DConditionModel:
@@ -134,8 +174,9 @@ def count_step(
         unet.enable_gradient_checkpointing()
     unet.train()
     inputs = _inputs(unet, rows, latent_shape, text_shape)
+    size_px = (0, 0)  # XL reads it, and it takes no time
     with Ledger([*unet.parameters(), *unet.buffers(), *inputs]) as ledger:
-        predicted = unet(*inputs).sample
+        predicted = predict(unet, *inputs, size_px)
         forward_flops = ledger.flops
         predicted.float().square().mean().backward()
     unet.zero_grad()
@@ -152,7 +193,7 @@ def _count_frozen(vae: AutoencoderKL, function: Any, argument: torch.Tensor) -> 
 def _inputs(
     unet: UNet2DConditionModel, rows: int, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noisy latents, timesteps, embeddings."""
+    """Noisy latents, timesteps, conditioning."""
     with torch.device("meta"):
         latents = torch.empty(rows, *latent_shape, dtype=unet.dtype)
         return latents, torch.empty(rows, dtype=torch.int64), torch.empty(rows, *text_shape, dtype=unet.dtype)

@@ -12,7 +12,7 @@ from emote.config import ConfigError
 from emote.model import components
 from emote.model.adapter import attach, trainable
 from emote.model.single_file import PUBLISHED
-from emote.training.preflight.work import ENCODED_AT_ONCE, Work, check_start, count_work
+from emote.training.preflight.work import Work, check_start, count_work
 from tests.model.helpers import lora_config
 
 SD15 = PUBLISHED / "sd15"
@@ -36,7 +36,7 @@ def test_a_real_step_computes_what_was_counted(tiny_sd: Path) -> None:
     assert (work.latent_shape, work.text_shape) == ((4, 8, 8), (32, 16))
     vae = components.load_vae(tiny_sd)
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        vae.encode(torch.zeros(ENCODED_AT_ONCE, 3, 32, 32))
+        vae.encode(torch.zeros(work.encoded, 3, 32, 32))
     assert work.encode.flops == pytest.approx(counter.get_total_flops(), rel=0.02)
     encoder = components.load_text_encoder(tiny_sd)
     assert work.vae_parameters == sum(p.numel() for p in vae.parameters())
