@@ -31,6 +31,7 @@ class Choice:
     adapter: Adapter | None
     side_px: int
     guidance_scale: float
+    lora_scale: float
     template: str | None
     subjects: tuple[str, ...]
     licence: str
@@ -65,7 +66,7 @@ class Catalogue:
         else:
             model, side_px = self._model, find_base(self._model).side_px
         licence = BASE_LICENCES.get(model.path, "")
-        return Choice(BASE_ONLY, model, None, side_px, GUIDANCE, TEMPLATE, SUBJECTS, licence)
+        return Choice(BASE_ONLY, model, None, side_px, GUIDANCE, 1.0, TEMPLATE, SUBJECTS, licence)
 
     @property
     def first(self) -> Choice:
@@ -88,6 +89,7 @@ def adapter_choice(adapter: Adapter) -> Choice:
         adapter=adapter,
         side_px=adapter.resolution,
         guidance_scale=adapter.guidance_scale,
+        lora_scale=adapter.lora_scale,
         template=template,
         subjects=subjects,
         licence=adapter.licence,

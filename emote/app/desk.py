@@ -84,7 +84,7 @@ class Desk:
             markup.examples(choice.subjects),
             self.header(choice),
             choice.guidance_scale,
-            gr.Slider(interactive=choice.adapter is not None),
+            gr.Slider(value=choice.lora_scale, interactive=choice.adapter is not None),
         )
 
     def header(self, choice: Choice) -> str:

@@ -45,9 +45,9 @@ def build_page(desk: Desk) -> gr.Blocks:
                 generate = gr.Button("Generate", variant="primary", elem_id="generate")
                 cancel = gr.Button("Cancel", elem_id="cancel")
                 with gr.Column(elem_id="settings"):
-                    lora_scale = gr.Slider(0, LARGEST_SCALE, 1.0, step=0.05, label="LoRA scale", buttons=[],
-                                           info="How much of the style: 0 is the base model.", elem_id="lora-scale",
-                                           interactive=first.adapter is not None)  # fmt: skip
+                    lora_scale = gr.Slider(0, LARGEST_SCALE, first.lora_scale, step=0.05, label="LoRA scale",
+                                           buttons=[], info="How much of the style: 0 is the base model.",
+                                           elem_id="lora-scale", interactive=first.adapter is not None)  # fmt: skip
                     with gr.Row(elem_id="seed-row"):
                         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, elem_id="seed",
                                          min_width=100)  # fmt: skip

@@ -28,7 +28,8 @@ class PackOptions:
     guidance: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
                                  default=None)  # fmt: skip
     scheduler: str = key("as of scripts/generate.py", default="dpm++")
-    lora_scale: float = key("strength of the adapter; 0 is the base model", default=1.0)
+    lora_scale: float | None = key("strength of the adapter, 0 is the base model; the run's samples had theirs",
+                                   default=None)  # fmt: skip
     background: str = key("what to cut out of: auto finds it, a CSS colour is taken exactly", default=AUTO)
     licence: str | None = key("for the manifest; left out: what is known of run and model", default=None)
     out: str | None = key("folder for the packs; left out: a new one in generated/", default=None)

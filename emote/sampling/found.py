@@ -38,8 +38,9 @@ class Adapter:
     """An adapter and the facts of the run that made it, as far as they are known.
 
     label: short and without anybody's folders; for runs and Hub names, `run=<label>` finds it again. name: what A1111
-    would call its file. resolution: in pixels. caption: template of the training captions with `{text}`; None where
-    unknown. prompts: those that its run drew. background: the colour under its training pictures.
+    would call its file. resolution: in pixels. guidance_scale, lora_scale: with which its run drew. caption: template
+    of the training captions with `{text}`; None where unknown. prompts: those that its run drew. background: the colour
+    under its training pictures.
     """
 
     file: Path
@@ -48,6 +49,7 @@ class Adapter:
     base: ModelConfig
     resolution: int
     guidance_scale: float = GUIDANCE
+    lora_scale: float = 1.0
     prompts: tuple[str, ...] = ()
     caption: str | None = None
     background: str | None = None
@@ -252,6 +254,7 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
             base=model or ModelConfig(**known),
             resolution=int(data["resolution"]),
             guidance_scale=float(samples["guidance_scale"]),
+            lora_scale=float(samples.get("lora_scale", 1.0)),
             prompts=tuple(str(prompt) for prompt in samples["prompts"]),
             caption=str(data["caption"]).replace("{style}", source),
             background=str(data["background"]),

@@ -26,7 +26,8 @@ class Options:
                                     default=None)  # fmt: skip
     scheduler: str = key("dpm++, dpm++_karras, dpm++_sde_karras, euler, euler_a, heun, ddim, pndm or unipc",
                          default="dpm++")  # fmt: skip
-    lora_scale: float = key("strength of the adapter; 0 is the base model", default=1.0)
+    lora_scale: float | None = key("strength of the adapter, 0 is the base model; the run's samples had theirs",
+                                   default=None)  # fmt: skip
     compare: bool = key("the base model beside it, with the same noise", default=False)
     scales: list[float] = key("strengths to compare, each a column beside the base model: [0.5, 1, 1.5]", default=[])
     size: str | None = key("side in pixels, or width x height (64x96); the run's own if left out", default=None)

@@ -142,10 +142,10 @@ def _variants(options: Options, adapter: Adapter | None, wrong: Mistakes) -> dic
                 wrong.lines.append(f"{name} needs an adapter beside the base model; say run=")
         return {"": 0.0}
     if options.scales:
-        if options.lora_scale != 1:
+        if options.lora_scale is not None:
             wrong.lines.append(f"lora_scale={options.lora_scale} says nothing beside scales=; leave one out")
         return {"base": 0.0} | {f"scale {scale:g}": scale for scale in options.scales if scale}
+    scale = adapter.lora_scale if options.lora_scale is None else options.lora_scale
     if options.compare:
-        tuned = "fine-tuned" if options.lora_scale == 1 else f"scale {options.lora_scale:g}"
-        return {"base": 0.0, tuned: options.lora_scale}
-    return {"": options.lora_scale}
+        return {"base": 0.0, "fine-tuned" if scale == 1 else f"scale {scale:g}": scale}
+    return {"": scale}

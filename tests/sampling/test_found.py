@@ -13,6 +13,8 @@ from emote.config import Config, ConfigError
 from emote.model.formats import read_metadata
 from emote.sampling.base import model_named
 from emote.sampling.found import Adapter, adapters_with_hash, find_adapter, list_adapters
+from emote.sampling.options import Options
+from emote.sampling.plan import plan_pictures
 from emote.training.deliver import write_config
 from tests.sampling.conftest import NAME, model_config, write_step
 
@@ -62,6 +64,18 @@ def test_a_configuration_as_training_writes_it_is_read(own_runs: Path, make_conf
     assert adapter.caption == "An emoji of {text}, openmoji style" and len(adapter.prompts) == 12
     assert (adapter.base.path, adapter.resolution, adapter.guidance_scale) == ("weights/mini", 64, 3.0)
     assert adapter.licence == "CC BY-SA 4.0 (OpenMoji); CC BY-SA 4.0 (the miniature)"
+
+
+def test_the_strength_that_a_run_drew_with_is_what_others_draw_with(
+    own_runs: Path, make_config: Callable[..., Config]
+) -> None:
+    step = own_runs / NAME / "steps" / "000020"
+    write_config(make_config("experiment=quickstart", **{"callbacks.samples.lora_scale": 0.7}), step / "config.yaml")
+    assert find_adapter("latest", own_runs).lora_scale == 0.7
+    for said, used in ({}, 0.7), ({"lora_scale": 0.2}, 0.2), ({"compare": True}, 0.7):
+        plan = plan_pictures(Options(prompt=["fox"], runs_dir=str(own_runs), out=str(own_runs / "out"), **said))
+        assert plan.shots[-1].request.lora_scale == used
+    assert find_adapter(f"{NAME}/10", own_runs).lora_scale == 1.0  # of before it was recorded
 
 
 def test_another_base_model_can_be_asked_for(runs: Path) -> None:

@@ -70,7 +70,8 @@ def lines(told: Estimate, free: Free) -> Iterator[str]:
     disk = f"{readable_bytes(free.cache_disk)} free"
     if not free.same_disk:
         disk += f" there, {readable_bytes(free.run_disk)} where the run goes"
-    missing = f" ({readable_bytes(told.missing_bytes)} to be written)" if told.missing_bytes < told.cache_bytes else ""
+    to_write = f"{readable_bytes(told.missing_bytes)} to be written" if told.missing_bytes else "all there"
+    missing = f" ({to_write})" if told.missing_bytes < told.cache_bytes else ""
     yield f"disk: cache {readable_bytes(told.cache_bytes)}{missing}, run {readable_bytes(told.run_bytes)}; {disk}"
     if told.steps:
         encoding = told.seconds["cache"]
