@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         return 2
     rows = list_runs(directory)
     if rows:
-        print_runs(rows, Console())
+        print_runs(rows, Console(width=None if sys.stdout.isatty() else 200))
     else:
         print(f"no runs in {directory}; python train.py experiment=smoke makes one in 20 seconds")
     return 0

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 from rich.console import Console
-from rich.table import Table
 
 from emote.config import ConfigError, key
 from emote.data.art import PACKAGES
@@ -23,6 +22,7 @@ from emote.evaluation.cutout import (
     score_art,
     summarise,
 )
+from emote.evaluation.markdown import table
 from emote.files import write_json, write_with
 from emote.sampling.cutout import AUTO, parse_background
 from emote.sampling.progress import progress_bar
@@ -65,7 +65,7 @@ def evaluate(options: Options) -> int:
                 sheet = worst_sheet(worst, f"the worst of {len(scored):,} {source} over {background}")
                 write_with(path, lambda temporary, sheet=sheet: sheet.save(temporary, format="PNG"))  # type: ignore[misc]
                 rows.append((source, background, summary, path))
-    console.print(_table(rows))
+    console.print("\n".join(_table(rows)), markup=False)
     console.print(
         "error: mean absolute error of alpha; lost, kept: of it, where alpha is too low, too high; "
         f"within: pictures with at most {WITHIN}; goal: error at most {GOAL_ERROR}, IoU at least {GOAL_IOU}"
@@ -110,13 +110,25 @@ def _check(options: Options) -> None:
         raise ConfigError("\n".join(wrong))
 
 
-def _table(rows: Sequence[tuple[str, str, Summary, Path]]) -> Table:
-    table = Table("source", "over", "pictures", "error", "median", "95th", "lost", "kept", "IoU", "within",
-                  "on black", "goal", box=None)  # fmt: skip
-    for source, background, s, _ in rows:
-        table.add_row(
-            source, background, f"{s.pictures:,}", f"{s.error:.4f}", f"{s.error_median:.5f}", f"{s.error_95th:.4f}",
-            f"{s.lost:.4f}", f"{s.kept:.4f}", f"{s.iou:.4f}", f"{s.within:.1%}", f"{s.over_black:.4f}",
-            "met" if s.meets_goal else "missed",
-        )  # fmt: skip
-    return table
+def _table(rows: Sequence[tuple[str, str, Summary, Path]]) -> list[str]:
+    head = [
+        "source",
+        "over",
+        "pictures",
+        "error",
+        "median",
+        "95th",
+        "lost",
+        "kept",
+        "IoU",
+        "within",
+        "on black",
+        "goal",
+    ]
+    return table(head, [_cells(source, background, summary) for source, background, summary, _ in rows])
+
+
+def _cells(source: str, background: str, s: Summary) -> list[str]:
+    numbers = [f"{s.error:.4f}", f"{s.error_median:.5f}", f"{s.error_95th:.4f}", f"{s.lost:.4f}", f"{s.kept:.4f}"]
+    shares = [f"{s.iou:.4f}", f"{s.within:.1%}", f"{s.over_black:.4f}", "met" if s.meets_goal else "missed"]
+    return [source, background, f"{s.pictures:,}", *numbers, *shares]

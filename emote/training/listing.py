@@ -76,7 +76,8 @@ def delete_run(directory: Path, name: str) -> RunRow:
 def print_runs(rows: list[RunRow], console: Console) -> None:
     table = Table(box=None, header_style="bold")
     for title in ("run", "finished", "saved", "loss", "held-out", "size", "age"):
-        table.add_column(title, justify="left" if title in ("run", "finished") else "right")
+        # a name is folded rather than cut: it is what people type
+        table.add_column(title, justify="left" if title in ("run", "finished") else "right", overflow="fold")
     for row in rows:
         table.add_row(
             row.name,
