@@ -11,7 +11,7 @@ from typing import Any
 from emote.config import Config
 from emote.evaluation.crossed import CrossedResult, compare_over_seeds
 from emote.evaluation.effects import plot_effects
-from emote.experiments.markdown import interval, signed, table
+from emote.evaluation.markdown import interval, signed, table
 from emote.experiments.variants import Variant
 from emote.files import write_json, write_text, write_with
 from emote.training.metrics_file import MetricsFile

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from emote.config import Config, schema_keys
+from emote.evaluation.markdown import interval, percent, signed, table
 from emote.evaluation.paired import PairedResult, compare
 from emote.experiments import reported
 from emote.experiments.comparable import differences
 from emote.experiments.figures import Line, figures
 from emote.experiments.judge import Judge
-from emote.experiments.markdown import interval, percent, signed, table
 from emote.files import write_json, write_text
 from emote.training.metrics_file import MetricsFile
 from emote.training.say import say
