@@ -100,7 +100,7 @@ def make_config() -> Callable[..., Config]:
 
 def build_tiny_sd(directory: Path) -> Path:
     """Write a tiny Stable Diffusion of SD 1.5's layout, always the same, to `directory` and return it."""
-    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+    from diffusers import PNDMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.random.fork_rng(devices=[]):
@@ -119,15 +119,7 @@ def build_tiny_sd(directory: Path) -> Path:
                 pad_token_id=tokenizer.pad_token_id,
             )
         )
-        vae = AutoencoderKL(
-            block_out_channels=(8, 8, 16),
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
-        )
+        vae = tiny_vae()
         unet = UNet2DConditionModel(
             sample_size=8,
             block_out_channels=(16, 32),
@@ -160,9 +152,24 @@ def build_tiny_sd(directory: Path) -> Path:
     return directory
 
 
+def tiny_vae(**changes: Any) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+        **changes,
+    )
+
+
 def build_tiny_sdxl(directory: Path) -> Path:
     """Write a tiny Stable Diffusion XL, always the same, to `directory` and return it."""
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     with torch.random.fork_rng(devices=[]):
@@ -187,16 +194,7 @@ def build_tiny_sdxl(directory: Path) -> Path:
                 pad_token_id=second_tokenizer.pad_token_id,
             )
         )
-        vae = AutoencoderKL(
-            block_out_channels=(8, 8, 16),
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
-            scaling_factor=0.13025,
-        )
+        vae = tiny_vae(scaling_factor=0.13025)
         unet = UNet2DConditionModel(
             sample_size=8,
             block_out_channels=(16, 32),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 UNET: dict[str, Any] = {
@@ -81,6 +82,28 @@ def filled(model: nn.Module) -> Any:
         if name.endswith("position_ids"):
             buffer.copy_(torch.arange(buffer.shape[-1]).expand_as(buffer))
     return model
+
+
+def with_adapter(unet_config: dict[str, Any], rank: int) -> Any:
+    """The UNet without memory for its weights, with an adapter on its attention that has some."""
+    from diffusers import UNet2DConditionModel
+
+    from emote.model.adapter import attach, trainable
+    from tests.model.helpers import lora_config
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**unet_config)
+    attach(unet, lora_config(rank=rank, alpha=float(rank)))
+    for name, parameter in trainable(unet).items():
+        owner, _, leaf = name.rpartition(".")
+        setattr(unet.get_submodule(owner), leaf, nn.Parameter(torch.randn(parameter.shape)))
+    return unet
+
+
+def shapes(file: Path) -> dict[str, list[int]]:
+    """Of the tensors in a safetensors file."""
+    with safe_open(file, framework="pt") as tensors:
+        return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
 
 
 def describe(**values: Any) -> None:

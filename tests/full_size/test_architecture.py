@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors import safe_open
-from torch import nn
 
-from emote.model.adapter import attach, trainable
+from emote.model.adapter import trainable
 from emote.model.formats import save_diffusers, save_kohya
 from emote.model.single_file import PUBLISHED
-from tests.full_size.sd15 import CLIP, SCHEDULE, UNET, VAE, attention_modules
+from tests.full_size.sd15 import CLIP, SCHEDULE, UNET, VAE, attention_modules, shapes, with_adapter
 from tests.model.helpers import lora_config
 
 RANK = 8
 
 
 @pytest.fixture(scope="module")
-def adapted() -> Iterator[Any]:
-    """The UNet without memory for its weights, with an adapter that has some."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**UNET)
-    attach(unet, lora_config(rank=RANK, alpha=8.0))
-    for name, parameter in trainable(unet).items():
-        owner, _, leaf = name.rpartition(".")
-        setattr(unet.get_submodule(owner), leaf, nn.Parameter(torch.randn(parameter.shape)))
-    yield unet
-
-
-def shapes(file: Path) -> dict[str, list[int]]:
-    with safe_open(file, framework="pt") as tensors:
-        return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+def adapted() -> Any:
+    return with_adapter(UNET, RANK)
 
 
 def test_128_modules_are_adapted_and_159_million_parameters_learn(adapted: Any) -> None:
