@@ -10,7 +10,7 @@ BIN := .venv/Scripts
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart demo test test-all lint format clean
+.PHONY: help quickstart sweep-demo demo test test-all lint notebooks format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ help: ## show this list
 quickstart: .venv/installed ## train the miniature on OpenMoji, before and after as a picture
 	$(BIN)/python train.py experiment=quickstart
 
+sweep-demo: .venv/installed ## which rank, how long? 12 jobs on the miniature, and the report
+	$(BIN)/python train.py experiment=sweep/demo
+
 demo: .venv/installed ## draw, compare, cut out and pack in a browser
 	$(BIN)/python scripts/demo.py
 
@@ -39,6 +42,9 @@ lint: .venv/installed ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+notebooks: .venv/installed ## run the notebooks; inference draws with the newest run
+	$(BIN)/python scripts/make_notebooks.py execute=true
 
 format: .venv/installed ## let ruff fix and format
 	$(BIN)/ruff check --fix .

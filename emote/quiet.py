@@ -16,7 +16,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for library in ("pytorch_lightning", "lightning", "lightning_fabric", "diffusers", "transformers"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    for module in ("pytorch_lightning", "lightning_fabric", "torch", "diffusers", "peft", "transformers"):
+    for module in ("pytorch_lightning", "lightning_fabric", "torch", "diffusers", "peft", "transformers", "tqdm"):
         warnings.filterwarnings("ignore", module=rf"{module}\b.*")
     if "transformers" in sys.modules:
         from transformers.utils import logging as transformers_logging
