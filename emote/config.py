@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -190,6 +191,18 @@ class LoggerConfig:
     wandb: bool = key("log to Weights & Biases: online with a key, else offline; metrics.csv is always written")
     project: str = key("W&B project")
     entity: Optional[str] = key("W&B team or user")
+    artifact: bool = key("log the adapter to W&B as an artifact at the end")
+    group: Optional[str] = key("W&B group; a sweep sets its own")
+    run_name: Optional[str] = key("what W&B calls the run; null: <name>-<identity>; a sweep says what differs")
+
+
+@dataclass
+class HubConfig:
+    push: bool = key("push adapter, card and pictures to the Hugging Face Hub, in the background and at the end")
+    repo: Optional[str] = key("repository to push to, owner/name; null: <you>/<name>-<identity>")
+    private: bool = key("a repository that is new is made private")
+    every_steps: Optional[int] = key("push each so many steps too; null: at the end alone", at_least=1)
+    checkpoints: bool = key("push the checkpoint too: resume_from=hub://owner/name goes on with it anywhere")
 
 
 @dataclass
@@ -213,7 +226,11 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    resume_from: Optional[str] = key(
+        "go on with a run from elsewhere: hub://owner/name (pushed with hub.checkpoints=true) or its directory"
+    )
 
 
 GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger", "experiment", "twin")
@@ -225,7 +242,7 @@ HOW = frozenset({
     "data.path", "data.revision", "data.split", "data.image_column", "data.text_column", "data.on_bad_item",
     "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
     "trainer.max_micro_batch", "trainer.num_workers", "trainer.gradient_checkpointing", "trainer.compile",
-    "callbacks", "logger", "run",
+    "callbacks", "logger", "hub", "run", "resume_from",
 })  # fmt: skip
 
 
@@ -269,7 +286,9 @@ def problems(config: Config) -> list[str]:
     found = [line for name, entry, _ in schema_keys() for line in range_problems(name, entry, get(config, name))]
     if found:
         return found  # the rules below may rely on the ranges
-    return [*_data_problems(config), *_lora_problems(config), *_trainer_problems(config)]
+    return [
+        *_data_problems(config), *_lora_problems(config), *_trainer_problems(config), *_hub_problems(config)
+    ]  # fmt: skip
 
 
 def range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
@@ -371,6 +390,29 @@ def _trainer_problems(config: Config) -> Iterator[str]:
             f"trainer.warmup_steps must be below trainer.schedule_steps={trainer.schedule_steps}, "
             f"got {trainer.warmup_steps}"
         )
+
+
+HUB_SCHEME = "hub://"
+_HUB_PART = r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9])?"  # the Hub's own rule
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a text can be `owner/name` on the Hub."""
+    well_formed = re.fullmatch(f"{_HUB_PART}/{_HUB_PART}", name, re.ASCII) and not re.search(r"--|\.\.", name)
+    return bool(well_formed) and not name.endswith(".git")
+
+
+def _hub_problems(config: Config) -> Iterator[str]:
+    hub, wanted = config.hub, config.resume_from
+    rule = "owner/name (letters, digits, and . _ - between them)"
+    if hub.repo is not None and not is_hub_name(hub.repo):
+        yield f"hub.repo must be {rule}, got {hub.repo or 'nothing'}; null takes <you>/<name>-<identity>"
+    if hub.checkpoints and not hub.push:
+        yield "hub.checkpoints=true pushes nothing without hub.push=true; say both, or neither"
+    if wanted is not None and not wanted.removeprefix(HUB_SCHEME):
+        yield f"resume_from must be {HUB_SCHEME}owner/name or a run's directory, got {wanted or 'nothing'}"
+    elif wanted is not None and wanted.startswith(HUB_SCHEME) and not is_hub_name(wanted.removeprefix(HUB_SCHEME)):
+        yield f"resume_from must be {HUB_SCHEME} and then {rule}, got {wanted}"
 
 
 def micro_batch(trainer: TrainerConfig) -> int:

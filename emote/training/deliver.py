@@ -39,18 +39,18 @@ def write_config(config: Config, path: Path) -> None:
 class Delivery:
     """Collects files in a directory of its own and gives it its final name at the end."""
 
-    def __init__(self, folder: RunFolder, step: int) -> None:
+    def __init__(self, folder: RunFolder, step: int, final: Path | None = None) -> None:
+        """final: the directory; None for the step count's own."""
         self.folder, self.step = folder, step
-        self.final = folder.deliverables(step)
+        self.final = final or folder.deliverables(step)
         self.path = self.final.with_name(f".{self.final.name}.tmp")
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
 
     def write_adapter(self, module: LoraModule, config: Config, name: str, metadata: dict[str, str]) -> None:
         """The last adapter in both formats, and the best one by held-out loss where that is another."""
-        save_diffusers(module.unet, self.path, config.lora)
-        save_kohya(module.unet, self.path / f"{name}.safetensors", config.lora, metadata)
-        best = self._best_step()
+        self.write_last_adapter(module, config, name, metadata)
+        best = self.best_step()
         if best is not None and best != self.step:
             last = adapter_state(module.unet)
             load_adapter_state(module.unet, load_file(self.folder.best_adapter(best)))
@@ -59,7 +59,11 @@ class Delivery:
             save_kohya(module.unet, directory / f"{name}-step-{best}.safetensors", config.lora, metadata)
             load_adapter_state(module.unet, last)
 
-    def _best_step(self) -> int | None:
+    def write_last_adapter(self, module: LoraModule, config: Config, name: str, metadata: dict[str, str]) -> None:
+        save_diffusers(module.unet, self.path, config.lora)
+        save_kohya(module.unet, self.path / f"{name}.safetensors", config.lora, metadata)
+
+    def best_step(self) -> int | None:
         scored = [row for row in self.folder.metrics.rows() if row["step"] <= self.step and "validation_loss" in row]
         if not scored:
             return None
@@ -115,7 +119,9 @@ class Delivery:
 def deliver(job: Job, base_scores: list[float], command: list[str], started_at: int, clock: Clock) -> Path:
     """Draw, score and write everything for the step that the module stands at; says the result and returns its path."""
     delivery = Delivery(job.folder, job.max_steps)
-    final_scores = job.held_out.score(job.module) if job.held_out.examples else []
+    final_scores = job.held_out.scored.get(job.max_steps) or (
+        job.held_out.score(job.module) if job.held_out.examples else []
+    )
     title = f"{job.name} · {job.max_steps} steps"
     with clock.phase("sample"):
         if job.config.callbacks.samples.prompts:
@@ -158,7 +164,7 @@ def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:
     trainer = config.trainer
     return {
         "ss_output_name": config.name,
-        "ss_sd_model_name": config.model.path,
+        "ss_sd_model_name": base_label(config.model),  # never a path of this machine
         "ss_learning_rate": repr(trainer.learning_rate),
         "ss_lr_scheduler": trainer.schedule.name,
         "ss_optimizer": "torch.optim.adamw.AdamW",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def peak_memory_bytes(device: torch.device) -> dict[str, int | None]:
     """host: largest resident size of this process.  device: largest allocation, None without a GPU."""
     on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return {"host": _peak_resident(), "device": on_device}
+
+
+def reset_peak_memory() -> None:
+    """Forget the peaks so far, where the system can (Linux): several runs in one process each have their own."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_resident() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from statistics import fmean
+from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
@@ -12,18 +13,19 @@ from emote.config import Config, micro_batch
 from emote.data.prepared import TrainingSet
 from emote.files import write_json
 from emote.training.callbacks.checkpoint import Checkpoint
+from emote.training.callbacks.hub import PushToHub
 from emote.training.callbacks.metrics import Metrics
 from emote.training.callbacks.progress import ProgressLine
 from emote.training.callbacks.samples import Samples
 from emote.training.callbacks.validation import Validation
 from emote.training.interrupt import StopRequest
 from emote.training.job import Job
-from emote.training.loggers import build_loggers, finish
 from emote.training.precision import AtomicCheckpointIO, precision_plugin
 from emote.training.say import say
+from emote.training.to_hub import ToHub
 
 
-def fit(job: Job, base_scores: list[float], stop: StopRequest) -> None:
+def fit(job: Job, base_scores: list[float], stop: StopRequest, loggers: list[Any], to_hub: ToHub | None = None) -> None:
     """Train to `max_steps`; nothing to do where its checkpoint exists. Raises Interrupted after a signal, saved."""
     config, trainer_config = job.config, job.config.trainer
     start = job.folder.latest_checkpoint(at_most=job.max_steps)
@@ -31,14 +33,13 @@ def fit(job: Job, base_scores: list[float], stop: StopRequest) -> None:
         say(f"going on from step {start}")
     batch, size = trainer_config.batch_size, micro_batch(trainer_config)
     training_set = TrainingSet(job.prepared, config.seed, batch, start * batch, job.max_steps * batch)
-    loggers = build_loggers(config.logger, job.folder.root, job.name, job.identity)
     trainer = pl.Trainer(
         accelerator="gpu" if job.decision.device.type == "cuda" else job.decision.device.type,
         devices=trainer_config.devices,
         max_steps=job.max_steps,
         max_epochs=-1,
         accumulate_grad_batches=batch // trainer_config.devices // size,
-        callbacks=[*_extra_callbacks(config), *_callbacks(job, start, base_scores, stop)],
+        callbacks=[*_extra_callbacks(config), *_callbacks(job, start, base_scores, stop, to_hub)],
         logger=loggers,
         plugins=[precision_plugin(job.decision.frozen, job.decision.device), AtomicCheckpointIO()],
         enable_progress_bar=False,
@@ -48,18 +49,18 @@ def fit(job: Job, base_scores: list[float], stop: StopRequest) -> None:
         default_root_dir=job.folder.root,
     )
     checkpoint = job.folder.checkpoint(start) if start else None
-    try:
-        trainer.fit(job.module, DataLoader(training_set, batch_size=size), ckpt_path=checkpoint, weights_only=True)
-    finally:
-        finish(loggers)
+    trainer.fit(job.module, DataLoader(training_set, batch_size=size), ckpt_path=checkpoint, weights_only=True)
     job.module.to(job.decision.device)  # Lightning leaves it on the CPU
     if stop.signal_number:
         say(f"stopped at step {trainer.global_step} of {job.max_steps}, saved; the same command goes on from there")
     stop.at_once()
 
 
-def _callbacks(job: Job, start: int, base_scores: list[float], stop: StopRequest) -> list[pl.Callback]:
-    """In this order: validation fills the step's row, metrics write it, progress and samples show, checkpoint saves."""
+def _callbacks(
+    job: Job, start: int, base_scores: list[float], stop: StopRequest, to_hub: ToHub | None
+) -> list[pl.Callback]:
+    """In this order: validation fills the step's row, metrics write it, progress and samples show, checkpoint saves,
+    and what is pushed to the Hub has it all."""
     folder, wanted, max_steps = job.folder, job.config.callbacks, job.max_steps
     last_row = folder.metrics.keep_until(folder.latest_checkpoint(at_most=10**9))
     callbacks: list[pl.Callback] = [
@@ -72,6 +73,8 @@ def _callbacks(job: Job, start: int, base_scores: list[float], stop: StopRequest
         past = [row for row in folder.metrics.rows() if row["step"] <= start]
         best = min([fmean(base_scores), *(row["validation_loss"] for row in past if "validation_loss" in row)])
         callbacks.insert(0, Validation(job.held_out, folder, wanted.validation.every_steps, max_steps, best))
+    if to_hub:
+        callbacks.append(PushToHub(job, to_hub, base_scores, start))
     return callbacks
 
 

@@ -10,18 +10,25 @@ from emote.data.prepared import Example, Prepared
 from emote.model import objective
 from emote.model.adapter import without_adapter
 from emote.training.module import LoraModule
+from emote.training.once import once
 
 BATCH = 16
 
 
 class HeldOut:
-    """The held-out examples, and their loss. Nothing here depends on the run's seed."""
+    """The held-out examples, and their loss. Nothing here depends on the run's seed.
 
-    def __init__(self, prepared: Prepared, timesteps: int, max_items: int | None) -> None:
+    scored: the losses at steps where this process has scored the adapter.
+    """
+
+    def __init__(self, prepared: Prepared, timesteps: int, max_items: int | None, base_key: str | None = None) -> None:
+        """base_key: what the base model's losses depend on beside the examples and noise levels; None: never shared."""
         chosen = sorted(prepared.held_out, key=lambda example: (example.content, example.caption))
         self.examples: list[Example] = chosen[:max_items]
         self.prepared = prepared
         self.timesteps = timesteps
+        self.scored: dict[int, list[float]] = {}
+        self._base_key = base_key and repr((base_key, [(e.content, e.caption) for e in self.examples], timesteps))
 
     @torch.no_grad()
     def score(self, module: LoraModule, on_batch: Callable[[int], None] = lambda done: None) -> list[float]:
@@ -53,7 +60,7 @@ class HeldOut:
 
     def score_base(self, module: LoraModule) -> list[float]:
         with without_adapter(module.unet):
-            return self.score(module)
+            return once(self._base_key, lambda: self.score(module)) if self._base_key else self.score(module)
 
 
 def _noise(content: str, level: int, shape: torch.Size) -> torch.Tensor:

@@ -15,7 +15,7 @@ def science(config: Config) -> dict[str, object]:
     """The keys that decide what is learned, resolved; without those that do nothing in this configuration."""
     idle = {"data.background_caption"} if is_white(config.data.background) else set()
     return {
-        name: _plain(get(config, name))
+        name: plain(get(config, name))
         for name, _, _ in schema_keys()
         if name not in HOW | idle and name.split(".")[0] not in HOW
     }
@@ -30,11 +30,12 @@ def identity(config: Config, data_identity: str, weights: dict[str, str]) -> str
 def deliverable_key(config: Config) -> str:
     """Of what a finished step count shows beyond the adapter: other prompts are drawn again, not trained again."""
     names = [name for name, _, _ in schema_keys() if name.startswith(("callbacks.samples.", "callbacks.validation."))]
-    shown = {name: _plain(get(config, name)) for name in names if not name.endswith(".every_steps")}
+    shown = {name: plain(get(config, name)) for name in names if not name.endswith(".every_steps")}
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value of the configuration as JSON and YAML have it."""
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value if isinstance(value, (int, float, bool, type(None))) else as_text(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from emote.config import Config
-from emote.data.prepared import Prepared, Scan, prepare
+from emote.data.prepared import Prepared, Scan, layout_of, prepare
 from emote.model import components
 from emote.model.adapter import attach
 from emote.model.precision import Decision
@@ -59,6 +59,7 @@ def build_job(
     estimate: Estimate | None = None,
 ) -> Job:
     """Load the UNet with its adapter and set up what draws and scores. Nothing is computed yet."""
+    base_key = _base_key(config, base, decision)
     return Job(
         config=config,
         name=name,
@@ -74,9 +75,22 @@ def build_job(
             prepared.text,
             components.load_scheduler(base).config,
             config.data.resolution,
+            base_key,
         ),
-        held_out=HeldOut(prepared, config.callbacks.validation.timesteps, config.callbacks.validation.max_items),
+        held_out=HeldOut(
+            prepared, config.callbacks.validation.timesteps, config.callbacks.validation.max_items, base_key
+        ),
     )
+
+
+def _base_key(config: Config, base: Path, decision: Decision) -> str:
+    """What the base model's losses and pictures depend on, beside the pictures and prompts themselves."""
+    variant, cache_dir = config.model.variant, Path(config.run.cache_dir)
+    weights = [
+        components.fingerprint(base, part, variant=variant, cache_dir=cache_dir)
+        for part in ("unet", "vae", "text_encoder")
+    ]
+    return repr((weights, decision.frozen, decision.device, config.trainer.compile, layout_of(config.data)))
 
 
 def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan, decision: Decision) -> Prepared:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from emote.publishing.push import SNAPSHOTS
 from emote.training.metrics_file import MetricsFile
 
 
 class RunFolder:
-    """checkpoints/, steps/<NNNNNN>/ (finished deliverables), samples/ (on the way), best/, metrics.csv, run.log."""
+    """checkpoints/, steps/<NNNNNN>/ (finished deliverables), samples/ (on the way), best/, metrics.csv, run.log.
+
+    Where the run is pushed to the Hub also hub.json, and snapshots/<NNNNNN>/ of what is on its way there.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -21,6 +25,9 @@ class RunFolder:
 
     def deliverables(self, step: int) -> Path:
         return self.root / "steps" / f"{step:06d}"
+
+    def snapshot(self, step: int) -> Path:
+        return self.root / SNAPSHOTS / f"{step:06d}"
 
     def best_adapter(self, step: int) -> Path:
         """The adapter at a step whose held-out loss was the lowest so far."""

@@ -22,6 +22,7 @@ from emote.sampling.request import Request
 from emote.sampling.sheet import before_after_sheet
 from emote.training.callbacks.progress import progress_bar
 from emote.training.module import LoraModule
+from emote.training.once import once
 
 
 class Sampler:
@@ -34,7 +35,9 @@ class Sampler:
         text: TextEmbeddings,
         noise_schedule: Any,
         resolution: int,
+        base_key: str,
     ) -> None:
+        """base_key: what the base model's pictures depend on beside the prompts and settings."""
         self.config = config
         self.load_vae = load_vae
         self.text = text
@@ -42,7 +45,7 @@ class Sampler:
         self.resolution = resolution
         self.seeds = [config.seed + i for i in range(len(config.prompts))]
         self._vae: AutoencoderKL | None = None
-        self._base: list[Image.Image] = []
+        self._base_key = base_key
 
     def draw(self, module: LoraModule, what: str) -> list[Image.Image]:
         """The adapter's pictures, in the order of the prompts."""
@@ -75,15 +78,16 @@ class Sampler:
 
     def base(self, module: LoraModule) -> list[Image.Image]:
         """The base model's pictures, drawn once a process."""
-        if not self._base:
-            with without_adapter(module.unet):
-                self._base = self.draw(module, "with the base model")
-        return self._base
+        key = repr((self._base_key, self.config, self.resolution))
+        with without_adapter(module.unet):
+            return once(key, lambda: self.draw(module, "with the base model"))
 
     def write_sheet(
         self, path: Path, module: LoraModule, title: str, singles: Path | None = None, model: str = "", run: str = ""
-    ) -> None:
+    ) -> tuple[list[Image.Image], list[Image.Image]]:
         """The before/after sheet; with `singles` also each picture, its settings in the PNG's text.
+
+        Returns the base model's pictures and the adapter's.
 
         model: what the base is called. run: what `run=` will find the adapter by.
         """
@@ -95,11 +99,11 @@ class Sampler:
         info = PngInfo()
         info.add_text("Title", title)
         write_with(path, lambda temporary: sheet.save(temporary, format="PNG", pnginfo=info))
-        if singles is None:
-            return
-        for kind, pictures in (("base", base), ("fine-tuned", tuned)):
-            for i, picture in enumerate(pictures):
-                save_png(picture, singles / f"{i:02d}-{kind}.png", self._text(i, kind == "fine-tuned", model, run))
+        if singles is not None:
+            for kind, pictures in (("base", base), ("fine-tuned", tuned)):
+                for i, picture in enumerate(pictures):
+                    save_png(picture, singles / f"{i:02d}-{kind}.png", self._text(i, kind == "fine-tuned", model, run))
+        return base, tuned
 
     def _text(self, index: int, tuned: bool, model: str, run: str) -> str | None:
         """How a picture was drawn; None for the empty prompt, which nobody can ask for again."""

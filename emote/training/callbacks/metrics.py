@@ -10,6 +10,8 @@ import torch
 
 from emote.model.adapter import trainable
 from emote.training.callbacks.step import StepCallback
+from emote.training.environment import peak_memory_bytes
+from emote.training.loggers import log_row
 from emote.training.metrics_file import MetricsFile
 from emote.training.module import LoraModule
 from emote.training.say import say
@@ -56,8 +58,7 @@ class Metrics(StepCallback):
             self.file.append(row)
         elif "validation_loss" in row:
             self.file.add_validation(step, row["validation_loss"])
-        for logger in trainer.loggers:
-            logger.log_metrics({f"train/{name}": value for name, value in row.items() if name != "step"}, step=step)
+        log_row(trainer.loggers, row, module.config.batch_size, peak_memory_bytes(module.device))
 
     def _warn(self, row: dict[str, float]) -> None:
         if self._warned:

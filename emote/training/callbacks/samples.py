@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytorch_lightning as pl
 
 from emote.training.callbacks.step import StepCallback
+from emote.training.loggers import log_samples
 from emote.training.module import LoraModule
 from emote.training.run_folder import RunFolder
 from emote.training.samples import Sampler
@@ -22,8 +23,6 @@ class Samples(StepCallback):
         path = self.folder.root / "samples" / f"{step:06d}.png"
         if path.exists() or not self.sampler.config.prompts:
             return
-        self.sampler.write_sheet(path, module, f"step {step}")
+        base, tuned = self.sampler.write_sheet(path, module, f"step {step}")
         say(f"step {step}: samples in {path}")
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image("samples", [str(path)], step=step)
+        log_samples(trainer.loggers, step, self.sampler.config.prompts, self.sampler.seeds, base, tuned)

@@ -28,7 +28,8 @@ class Validation(StepCallback):
     def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
         if not is_due(step, self.every_steps, self.max_steps):
             return
-        loss = fmean(self.held_out.score(module))
+        self.held_out.scored[step] = self.held_out.score(module)
+        loss = fmean(self.held_out.scored[step])
         module.row["validation_loss"] = loss
         if loss < self.best:
             self.best = loss

@@ -1,0 +1,3 @@
+from tests.hub_fixtures import delivered, finished, hub
+
+__all__ = ["delivered", "finished", "hub"]
