@@ -341,7 +341,9 @@ def test_a_run_gets_the_configuration_and_its_words(runs: list[tuple[Config, lis
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_runs_every_job_and_writes_where_runs_are_kept(jobs: list[tuple[Config, list[str]]], tmp_path: Path) -> None:
+def test_a_sweep_runs_every_job_and_writes_where_runs_are_kept(
+    jobs: list[tuple[Config, list[str]]], tmp_path: Path
+) -> None:
     words = ["lora.rank=2,4", "seed=range(1,3)", "lora.alpha=${lora.rank}", "experiment=null"]
     assert main(["-m", *words]) == 0
     assert [(config.lora.rank, config.seed, config.lora.alpha) for config, _ in jobs] == [
@@ -369,7 +371,8 @@ def test_an_experiment_may_bring_its_sweep(
     assert main([*words, "-m"]) == 0
     assert [config.lora.rank for config, _ in jobs] == [2, 4]
     files("experiment/sweep/ranks", text.replace("hydra:\n", "hydra:\n  mode: MULTIRUN\n"))
-    assert main(words) == 0 and len(jobs) == 4
+    assert main(words) == 0 and len(jobs) == 2  # they are finished
+    assert main([*words, "seed=7"]) == 0 and len(jobs) == 4
     assert main([*words, "lora.rank=3"]) == 0 and [config.lora.rank for config, _ in jobs[4:]] == [3]
 
 
@@ -452,6 +455,23 @@ def test_the_shorter_jobs_of_a_run_come_first_and_no_two_of_a_run_side_by_side(
     assert main(["-m", "lora.rank=2,4", "trainer.max_steps=30,10,20"]) == 0
     told = [(config.lora.rank, config.trainer.max_steps) for config, _ in jobs]
     assert told == [(2, 10), (4, 10), (2, 20), (4, 20), (2, 30), (4, 30)]
+
+
+def test_files_that_are_edited_while_a_sweep_runs_change_none_of_its_jobs(
+    jobs: list[tuple[Config, list[str]]], files: Callable[[str, str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "# @package _global_\nname: edited\nseed: 7\n"
+    words = [*files("experiment/edited", text), "experiment=edited"]
+    fake = sys.modules["emote.training.run"]
+    run = fake.run
+
+    def run_and_edit(config: Config, command: list[str]) -> None:
+        files("experiment/edited", text.replace("7", "8"))
+        run(config, command)
+
+    monkeypatch.setattr(fake, "run", run_and_edit)
+    assert main(["-m", *words, "lora.rank=2,4"]) == 0
+    assert [config.seed for config, _ in jobs] == [7, 7]
 
 
 def test_jobs_that_are_the_same_run_are_refused_before_the_first_starts(jobs: list, told: Told) -> None:

@@ -31,7 +31,13 @@ COMPOSING_FAILS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSErr
 
 
 def register_schema() -> None:
+    """And `${parts:300,3}`, which is 100,200,300: step counts of a sweep that follow the experiment or its twin."""
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("parts", _parts, replace=True)
+
+
+def _parts(whole: int, count: int) -> str:
+    return ",".join(str(whole * part // count) for part in range(1, count + 1))
 
 
 @contextmanager

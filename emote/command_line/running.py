@@ -1,9 +1,13 @@
-"""What was composed is run: one job, or every job of a sweep with a table of those that failed."""
+"""What was composed is run: one job, or every job of a sweep in an order in which nothing is computed twice."""
 
 from __future__ import annotations
 
+import itertools
+import shlex
 import sys
 import traceback
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -12,14 +16,13 @@ from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from emote.command_line.composing import as_typed, for_hydra, sweep_of_files
+from emote.command_line.composing import COMPOSING_FAILS, as_typed, compose_job, for_hydra, sweep_of_files
 from emote.command_line.explaining import explained, together
-from emote.config import ConfigError, problems, to_dataclass
+from emote.config import Config, ConfigError, problems, to_dataclass
 from emote.quiet import quiet_libraries
 
 
@@ -30,54 +33,79 @@ def run_single(composer: Hydra, words: list[str]) -> None:
 
 
 def run_sweep(composer: Hydra, words: list[str]) -> int:
-    """Every job, also after one that failed. Not Hydra's own sweeper, which raises the first failure, forgets the
-    others and leaves a multirun.yaml; its launchers are used as they are."""
+    """Every job that is not finished, also after one that failed, then the report.
+
+    Hydra's launchers are used as they are, its sweeper is not: it raises the first failure, forgets the others, and
+    knows no order. Raises ConfigError with the mistakes of all jobs before the first one starts.
+    """
     words = for_hydra(words)
     master = composer.compose_config("config", words, run_mode=RunMode.MULTIRUN, with_log_configuration=True)
     if master.hydra.runtime.choices["hydra/sweeper"] != "basic":
-        composer.multirun("config", _sweep_job, words)
+        composer.multirun("config", run_job, words)
         return 0
+    asked = _compose_all(composer, jobs_of(composer, master), [word for word in words if word.startswith("hydra.")])
+    quiet_libraries()
+    from emote.sweeping.sweep import Sweep  # late: it imports torch
+
+    typed = as_typed(master.hydra)
+    sweep = Sweep.begin(asked, shlex.join(["python", "train.py", "-m", *typed]))
     callbacks = Callbacks(master)
     callbacks.on_multirun_start(config=master, config_name="config")
     context = HydraContext(config_loader=composer.config_loader, callbacks=callbacks)
-    launcher = Plugins.instance().instantiate_launcher(context, _sweep_job, master)
+    task = partial(_sweep_job, directory=sweep.directory, planned={job.words: job.config for job in sweep.plan.jobs})
+    launcher = Plugins.instance().instantiate_launcher(context, task, master)
+    launched = 0
+    for wave in sweep.plan.waves():
+        size = master.hydra.sweeper.max_batch_size or len(wave)
+        for first in range(0, len(wave), size):
+            batch = wave[first : first + size]
+            launcher.launch([for_hydra(job.words) for job in batch], initial_job_idx=launched)
+            launched += len(batch)
+    callbacks.on_multirun_end(config=master, config_name="config")
+    return sweep.end()
+
+
+def jobs_of(composer: Hydra, master: DictConfig) -> list[list[str]]:
+    """The words of each job, as typed."""
     said = [*sweep_of_files(master), *as_typed(master.hydra)]
     overrides = OverridesParser.create(composer.config_loader).parse_overrides(said)
     # the sweeper escapes what is not swept (lora.alpha=$\\{lora.rank\\}); it is shown and recorded as typed
     fixed = [o for o in overrides if not o.is_sweep_override()]
     typed = {f"{o.get_key_element()}={o.get_value_element_as_str()}": str(o.input_line) for o in fixed}
-    results: list[JobReturn] = []
-    for batch in BasicSweeper.split_arguments(overrides, master.hydra.sweeper.max_batch_size):
-        jobs = [for_hydra([typed.get(word, word) for word in job]) for job in batch]
-        results += launcher.launch(jobs, initial_job_idx=len(results))
-    callbacks.on_multirun_end(config=master, config_name="config")
-    return _report_failures(results)
+    batches = BasicSweeper.split_arguments(overrides, None)
+    return [[typed.get(word, word) for word in job] for job in itertools.chain.from_iterable(batches)]
 
 
-def _report_failures(results: list[JobReturn]) -> int:
-    # `return_value` would raise, and write to stderr
-    failed = [(list(r.overrides or []), r._return_value) for r in results if r.status is not JobStatus.COMPLETED]
-    if not failed:
-        return 0
-    everywhere = set.intersection(*(set(r.overrides or []) for r in results)) if len(results) > 1 else set()
-    names = [" ".join(word for word in words if word not in everywhere) for words, _ in failed]
-    print(f"\n{len(failed)} of {len(results)} jobs failed:", file=sys.stderr)
-    for name, (_, error) in zip(names, failed, strict=True):
-        reason = (str(error).strip().splitlines() or [""])[0]
-        kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-        print(f"  {name:<{max(map(len, names))}}  {kind}{reason}", file=sys.stderr)
-    print("the same command again runs what failed; finished jobs return at once", file=sys.stderr)
-    return 1
+def _compose_all(composer: Hydra, jobs: list[list[str]], to_hydra: list[str]) -> list[tuple[list[str], Config]]:
+    """to_hydra: words that are no job's own, such as where else files are searched."""
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    found: list[tuple[list[str], Config]] = []
+    mistakes: dict[str, None] = {}
+    for words in jobs:
+        try:
+            found.append((words, _checked(compose_job(composer, [*to_hydra, *words], composed))))
+        except ConfigError as error:
+            mistakes |= dict.fromkeys(str(error).splitlines())
+        except COMPOSING_FAILS as error:
+            mistakes[explained(error)] = None
+    if mistakes:
+        raise ConfigError(together(list(mistakes)))
+    return found
 
 
-def run_job(composed: DictConfig) -> Any:
-    """One run, as Hydra's launchers call it: mistakes are exceptions here."""
+def _checked(composed: DictConfig) -> Config:
     try:
         config = to_dataclass(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(explained(error)) from error
     if wrong := problems(config):
         raise ConfigError(together(wrong))
+    return config
+
+
+def run_job(composed: DictConfig) -> Any:
+    """One run, as Hydra's launchers call it: mistakes are exceptions here."""
+    config = _checked(composed)
     quiet_libraries()
     from emote.training.run import run  # late: it imports torch
 
@@ -91,14 +119,18 @@ def _single_job(composed: DictConfig) -> Any:
         return error  # a raised one Hydra would announce in its own words
 
 
-def _sweep_job(composed: DictConfig) -> Any:
-    task = HydraConfig.get()
-    print(f"job {task.job.num}: {' '.join(as_typed(task))}", file=sys.stderr, flush=True)
+def _sweep_job(_: DictConfig, directory: Path, planned: dict[tuple[str, ...], Config]) -> str:
+    """planned: as all jobs were composed when the sweep began. Hydra composes each again when its turn comes, and by
+    then somebody may have edited conf/."""
+    words = as_typed(HydraConfig.get())
+    quiet_libraries()
+    from emote.sweeping.sweep import run_in_sweep  # late: it imports torch
+
     try:
-        return run_job(composed)
+        return str(run_in_sweep(planned[tuple(words)], words, directory))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise
     except Exception:
-        traceback.print_exc()  # of each job at once; Hydra prints the first one's at the end
+        traceback.print_exc()  # of each job at once, and it stands in the job's log
         raise

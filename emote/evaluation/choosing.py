@@ -1,0 +1,56 @@
+"""Which of several results is good enough? The smallest within one standard error of the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """losses: of each held-out picture.  size: what is wanted small; the first entry counts first."""
+
+    losses: Sequence[float]
+    size: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Positions among the candidates. within: all that are within one standard error of the best, itself included."""
+
+    best: int
+    smallest: int
+    within: list[int]
+
+
+def choose(candidates: Sequence[Candidate], concepts: Sequence[str]) -> Choice:
+    """The lowest mean loss, and the smallest candidate that is not shown to be worse by more than a standard error.
+
+    The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, section 3.4.3), with the standard error of
+    the paired difference to the best: all candidates are scored at the same pictures and noise, so what is hard for one
+    is hard for all, and that takes no part in what they differ by.
+    """
+    losses_CN = np.array([candidate.losses for candidate in candidates], dtype=np.float64)
+    best = int(losses_CN.mean(axis=1).argmin())
+    within = [best]
+    for number, losses_N in enumerate(losses_CN):
+        worse_N = losses_N - losses_CN[best]
+        if number != best and worse_N.mean() <= standard_error(worse_N, concepts):
+            within.append(number)
+    smallest = min(within, key=lambda number: (candidates[number].size, losses_CN[number].mean()))
+    return Choice(best, smallest, sorted(within))
+
+
+def standard_error(values_N: np.ndarray, concepts: Sequence[str]) -> float:
+    """Of the mean, where whole concepts are drawn and not single pictures; 0 for a single concept.
+
+    Linearised for the ratio of two sums over concepts (Cochran 1977, Sampling Techniques, section 9A.1).
+    """
+    _, cluster_N = np.unique(np.asarray(concepts), return_inverse=True)
+    count = int(cluster_N.max()) + 1
+    if count < 2:
+        return 0.0
+    residual_C = np.bincount(cluster_N, values_N - values_N.mean(), count)
+    return float(np.sqrt(count / (count - 1) * (residual_C**2).sum()) / len(values_N))
