@@ -11,6 +11,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -96,6 +97,11 @@ def make_config() -> Callable[..., Config]:
             return to_dataclass(compose("config", [*overrides, *typed]))
 
     return make
+
+
+def first_job(words: list[str]) -> list[str]:
+    """What a sweep's first job is composed of: of `lora.rank=2,4` the first value; lists stay."""
+    return [re.sub(r"=([\w.]+),[\w.,]+$", r"=\1", word) for word in words]
 
 
 def build_tiny_sd(directory: Path) -> Path:

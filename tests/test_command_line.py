@@ -364,13 +364,13 @@ def test_groups_and_nothing_can_be_swept(jobs: list[tuple[Config, list[str]]]) -
 def test_an_experiment_may_bring_its_sweep(
     jobs: list[tuple[Config, list[str]]], files: Callable[[str, str], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = "# @package _global_\nname: ranks\nhydra:\n  sweeper:\n    params:\n      lora.rank: 2,4\n"
-    words = [*files("experiment/sweep/ranks", text), "experiment=sweep/ranks"]
+    text = "# @package _global_\nname: few\nhydra:\n  sweeper:\n    params:\n      lora.rank: 2,4\n"
+    words = [*files("experiment/sweep/few", text), "experiment=sweep/few"]
     assert main(words) == 2
     assert "add -m" in capsys.readouterr().err
     assert main([*words, "-m"]) == 0
     assert [config.lora.rank for config, _ in jobs] == [2, 4]
-    files("experiment/sweep/ranks", text.replace("hydra:\n", "hydra:\n  mode: MULTIRUN\n"))
+    files("experiment/sweep/few", text.replace("hydra:\n", "hydra:\n  mode: MULTIRUN\n"))
     assert main(words) == 0 and len(jobs) == 2  # they are finished
     assert main([*words, "seed=7"]) == 0 and len(jobs) == 4
     assert main([*words, "lora.rank=3"]) == 0 and [config.lora.rank for config, _ in jobs[4:]] == [3]

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from emote.command_line import compose_config, main
-from tests.conftest import ROOT
+from tests.conftest import ROOT, first_job
 
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -20,7 +20,7 @@ COMMANDS = [
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "--help" not in line])
 def test_every_command_of_the_readme_composes(line: str) -> None:
     words = [word for word in shlex.split(line) if word not in ("-m", "--cfg", "job")]
-    compose_config([word.replace("lora.rank=2,4,8", "lora.rank=2") for word in words])
+    compose_config(first_job(words))
 
 
 def test_the_mistakes_that_the_readme_shows_are_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
