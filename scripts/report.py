@@ -2,7 +2,7 @@
 
     python scripts/report.py runs=runs/sweeps/ranks-3f9c21a0b7d4
     python scripts/report.py runs=ranks-3f9c21a0b7d4                # its name suffices
-    python scripts/report.py "runs=[quickstart-e95ba875b33e, smoke-6a25035cb17a]" output=/tmp/report
+    python scripts/report.py "runs=[quickstart-e95ba875b33e, smoke-6a25035cb17a]" output=my_report
 
 Nothing is computed and no model is loaded. Every multirun writes the same at its end.
 """

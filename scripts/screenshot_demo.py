@@ -1,7 +1,7 @@
 """Take the README's pictures of the demo: docs/demo-desktop.png and docs/demo-phone.png.
 
 python scripts/screenshot_demo.py
-python scripts/screenshot_demo.py run=latest "subjects=[fairy, robot]" dark=true out=/tmp/shots
+python scripts/screenshot_demo.py run=latest "subjects=[fairy, robot]" dark=true out=shots
 """
 
 from __future__ import annotations

@@ -82,6 +82,11 @@ def test_it_draws_a_red_heart_and_a_yellow_face_on_white() -> None:
         assert np.asarray(picture)[:3, :3].mean() > 235
 
 
+def test_no_configuration_says_where_it_lay_before() -> None:
+    files = list(MINI.rglob("*.json"))
+    assert len(files) > 5 and not [file for file in files if "_name_or_path" in file.read_text()]
+
+
 def test_smoke_goes_the_whole_way(tmp_path: Path) -> None:
     words = ["experiment=smoke", "hardware=cpu", f"run.dir={tmp_path}/runs", f"run.cache_dir={tmp_path}/cache"]
     line = [sys.executable, str(ROOT / "train.py"), *words]

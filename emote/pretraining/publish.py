@@ -81,6 +81,7 @@ def publish(
     pipeline.save_pretrained(temporary, safe_serialization=True)
     DDPMScheduler.from_config(noise_schedule().config).save_pretrained(temporary / "scheduler")
     _prefix_keys(temporary / "text_encoder" / "model.safetensors")
+    _forget_where_it_lay(temporary / "vae" / "config.json")
     _save_image_encoder(clip, temporary / "image_encoder")
     picture_sheet(pictures, SUBJECTS, columns=6).save(temporary / "samples.png")
     write_json(temporary / "metrics.json", facts)
@@ -94,6 +95,12 @@ def _prefix_keys(path: Path) -> None:
     """Name the text tower's weights as Stable Diffusion's files do: every version of transformers reads that."""
     state = load_file(path)
     write_with(path, lambda file: save_file({f"text_model.{k}": v for k, v in state.items()}, file, {"format": "pt"}))
+
+
+def _forget_where_it_lay(config: Path) -> None:
+    """An autoencoder that was taken over has the directory of this machine in its configuration."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    write_text(config, json.dumps({k: v for k, v in values.items() if k != "_name_or_path"}, indent=2) + "\n")
 
 
 def _save_image_encoder(clip: CLIPModel, folder: Path) -> None:
