@@ -14,6 +14,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a Stable Diffusion XL that a stock pipeline loads; sizes as in `tiny_sd`."""
     return build_tiny_sdxl(tmp_path_factory.mktemp("tiny_sdxl"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real Chromium, one a process: Playwright can be started once at a time. Skips where there is none."""
+    from emote.app.chromium import chromium
+    from emote.config import ConfigError
+
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(chromium())
+        except ConfigError as reason:
+            pytest.skip(str(reason))
+        yield opened
 
 
 @pytest.fixture

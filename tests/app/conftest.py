@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from emote.app.chromium import chromium
 from emote.app.serve import Demo, DemoOptions, running
-from emote.config import Accelerator, ConfigError
+from emote.config import Accelerator
 from emote.model.adapter import attach
 from emote.model.formats import save_diffusers
 from tests.model.helpers import fresh_unet, learn, lora_config
@@ -67,15 +66,6 @@ def runs_dir(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(runs_dir: Path) -> Iterator[Demo]:
     with running(DemoOptions(runs_dir=str(runs_dir), device=Accelerator.cpu)) as demo:
         yield demo
-
-
-@pytest.fixture(scope="session")
-def browser(demo: Demo) -> Iterator[Any]:
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(chromium())
-        except ConfigError as reason:
-            pytest.skip(str(reason))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from emote.app.chromium import chromium
 from emote.config import ConfigError
 from emote.sweeping.index import FILE
 from emote.sweeping.report import write_report
@@ -137,15 +135,6 @@ def test_a_report_without_held_out_pictures_shows_the_pictures(finished: Finishe
     page, markdown = both(tmp_path)
     assert "data.held_out=0" in markdown and "## Held-out loss" not in markdown
     assert page.count("<img ") == 2 * 3
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        with chromium() as browser:
-            yield browser
-    except ConfigError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("width_px", [390, 1280])
