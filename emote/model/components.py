@@ -69,15 +69,20 @@ def load_scheduler(path: Path) -> DDPMScheduler:
     )
 
 
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Any:
+    """input_ids and attention_mask, each [B, T]: padded and cut to T, the tokenizer's full length."""
+    return tokenizer(
+        captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+
+
 @torch.no_grad()
 def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: list[str]) -> torch.Tensor:
     """What the UNet is conditioned on: [B, T, D] in the encoder's dtype, T the tokenizer's full length.
 
     The last hidden state after padding and truncation, as `StableDiffusionPipeline.encode_prompt` has it.
     """
-    tokens = tokenizer(
-        captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
+    tokens = tokenize(tokenizer, captions)
     # Stable Diffusion attends to the padding too, unless the encoder's configuration says otherwise
     mask = tokens.attention_mask.to(text_encoder.device)
     use_mask = getattr(text_encoder.config, "use_attention_mask", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from emote.model.components import Device, encode_prompts, load_text_encoder, load_tokenizer
+from emote.model.components import Device, encode_prompts, load_text_encoder, load_tokenizer, tokenize
 from emote.model.conditioning import pack
 
 
@@ -50,8 +50,6 @@ def _penultimate(
     tokenizer: CLIPTokenizer, encoder: CLIPTextModel | CLIPTextModelWithProjection, captions: list[str]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(hidden states before the last layer [B, T, D], the first output: with a projection, the pooled one [B, P])."""
-    tokens = tokenizer(
-        captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
+    tokens = tokenize(tokenizer, captions)
     found = encoder(tokens.input_ids.to(encoder.device), output_hidden_states=True)
     return found.hidden_states[-2], found[0]
