@@ -24,7 +24,8 @@ element.addEventListener('click', event => {
 });
 """
 START = "Press Generate. Both pictures start from the same noise, so what differs is what was learned."
-# Generate and Cancel change places in the browser, so that no late answer can leave the wrong one there
+# Generate and Cancel change places in the browser. Generate comes back with the drawing's end or the answer to Cancel,
+# not with the click: Gradio would drop a click on Generate until then
 BEGIN = "(...inputs) => { document.body.classList.add('drawing'); return inputs; }"
 END = "() => document.body.classList.remove('drawing')"
 SAVE = "() => document.querySelector('#zip').click()"
@@ -108,7 +109,7 @@ def build_page(desk: Desk) -> gr.Blocks:
         )
         drawing.then(None, js=END)
         drawing.failure(None, js=END)
-        cancel.click(desk.cancel, None, None, queue=False, cancels=[drawing], js=END, **hidden)
+        cancel.click(desk.cancel, None, None, queue=False, cancels=[drawing], **hidden)
 
         transparent.input(desk.look, transparent, pictures, **hidden)
         gallery.select(desk.bring_back, transparent, pictures, **hidden)

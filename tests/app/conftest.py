@@ -97,17 +97,20 @@ def visit(demo: Demo, browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 class Slowly:
-    """Draws at so many seconds a step, and remembers how much was drawn and how many at once."""
+    """Draws at so many seconds a step, while it may, and remembers how much was drawn and how many at once."""
 
     def __init__(self, draw: Callable[..., Any]) -> None:
         self._draw = draw
         self.steps = self.now = self.most = 0
         self._counting = threading.Lock()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     def __call__(self, *arguments: Any, on_step: Callable[[int, int], None], **keywords: Any) -> Any:
         def step(done: int, of: int) -> None:
             self.steps += 1
             time.sleep(SLOW_STEP_S)
+            self.may_go_on.wait()
             on_step(done, of)
 
         with self._counting:
@@ -121,7 +124,8 @@ class Slowly:
 
 
 @pytest.fixture
-def slowly(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Slowly:
+def slowly(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slowly]:
     slow = Slowly(demo.studio.draw)
     monkeypatch.setattr(demo.studio, "draw", slow)
-    return slow
+    yield slow
+    slow.may_go_on.set()
