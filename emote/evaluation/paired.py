@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -10,7 +11,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PairedResult:
-    """Mean losses, their difference (final − base) and its 95 % interval; `relative` is difference / base.
+    """Mean losses, their difference (final − base) and its 95 % interval; `relative` is difference / base, infinite
+    where only the base is 0, and 0 where there is no difference.
 
     The interval is None for a single concept: nothing can be resampled.
     """
@@ -42,12 +44,13 @@ def compare(
     chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
     means = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
+    mean_before, mean = float(before.mean()), float(difference.mean())
     return PairedResult(
-        base=float(before.mean()),
+        base=mean_before,
         final=float(after.mean()),
-        difference=float(difference.mean()),
+        difference=mean,
         interval_95=(float(low), float(high)) if count > 1 else None,
-        relative=float(difference.mean() / before.mean()),
+        relative=mean / mean_before if mean_before else math.copysign(math.inf, mean) if mean else 0.0,
         items=len(before),
         concepts=count,
     )

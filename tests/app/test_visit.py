@@ -30,7 +30,7 @@ def test_files_are_of_what_is_shown_and_say_how_it_was_drawn(visit: Visit, runs_
     visit.add(drawing(runs_dir))
     assert Image.open(visit.file(0, "tuned", False)).mode == "RGB"
     cut = Image.open(visit.file(0, "tuned", True))
-    assert (cut.getpixel((0, 0))[3], cut.getpixel((16, 16))) == (0, (255, 0, 0, 255))
+    assert (cut.getchannel("A").getpixel((0, 0)), cut.getpixel((16, 16))) == (0, (255, 0, 0, 255))
     assert cut.info["parameters"] == "how it was drawn"
     assert Image.open(visit.file(0, "small", True)).size == (64, 64)
 

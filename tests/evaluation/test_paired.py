@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -23,6 +24,12 @@ def test_means_difference_and_relative_difference_are_exact() -> None:
     result = compare([1.0, 2.0, 3.0, 2.0], [0.5, 1.0, 3.0, 1.5], ["cat", "cat", "dog", "fox"])
     assert (result.base, result.final, result.difference, result.relative) == (2.0, 1.5, -0.5, -0.25)
     assert (result.items, result.concepts) == (4, 3)
+
+
+@pytest.mark.parametrize(("final", "relative"), [([0.0, 1.0], math.inf), ([0.0, 0.0], 0.0), ([-1.0, 0.0], -math.inf)])
+@pytest.mark.filterwarnings("error")
+def test_relative_to_nothing_any_difference_is_infinite(final: list[float], relative: float) -> None:
+    assert compare([0.0, 0.0], final, ["cat", "dog"]).relative == relative
 
 
 def test_a_single_concept_has_no_interval() -> None:

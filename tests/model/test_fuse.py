@@ -109,7 +109,7 @@ def test_nothing_but_the_adapted_weights_changes_bit_for_bit(tiny_sd: Path, tmp_
 
 def test_half_precision_is_asked_for_by_the_configuration_too(tiny_sd: Path, tmp_path: Path, adapter: Adapter) -> None:
     merged = fuse_to_directory(Recipe(adapter, dtype=torch.float16), tiny_sd, None, tmp_path / "merged")
-    pipeline = StableDiffusionPipeline.from_pretrained(merged, torch_dtype=torch.float16)
+    pipeline = StableDiffusionPipeline.from_pretrained(merged).to(torch.float16)
     weights = load_file(merged / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
     assert json.loads((merged / "text_encoder" / "config.json").read_text())["dtype"] == "float16"
