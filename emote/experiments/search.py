@@ -19,7 +19,6 @@ from emote.quiet import quiet_libraries
 
 RUN = "run"  # of a trial: the run's directory
 LEFT = "left"  # of the study: trials whose process was gone before they ended
-FEW = 4  # finished trials; with fewer, nothing is said about what mattered
 
 
 @dataclass
@@ -91,19 +90,12 @@ class Search:
         while self._take_up() < self.options.trials:
             self._try_one()
         if runs := [run for trial in self._trials("COMPLETE", "PRUNED") if (run := trial.user_attrs.get(RUN))]:
-            section = trials_section(self._trials("COMPLETE", "PRUNED", "FAIL"), self._left, self._mattered())
+            section = trials_section(self.study, self._left)
             say_report(write_report(list(dict.fromkeys(runs)), self.directory, sections=[section]))
         if failed := len(self._trials("FAIL")) - len(self._left):
             say(f"{failed} trials failed; their errors stand above and in {self.directory / 'logs'}")
         say(str(self.directory / "report.html"))
         return self.directory / "report.html"
-
-    def _mattered(self) -> dict[str, float]:
-        """Share of each key in what parted good trials from bad ones; of few trials nothing."""
-        if len(self._trials("COMPLETE")) < FEW:
-            return {}
-        evaluator = self.optuna.importance.PedAnovaImportanceEvaluator()
-        return self.optuna.importance.get_param_importances(self.study, evaluator=evaluator)
 
     def _trials(self, *states: str) -> list[Any]:
         wanted = tuple(self.optuna.trial.TrialState[state] for state in states)
@@ -135,9 +127,10 @@ class Search:
         from emote.files import write_text
         from emote.training.say import say
 
-        seed = int(hashlib.sha256(f"{self.first.seed} {len(self.study.trials)}".encode()).hexdigest()[:8], 16)
-        self.study.sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        with FileLock(self.directory / ".ask.lock"):  # or another worker would find it before it is held
+        # locked, or another worker would find the trial before it is held, or draw from the same seed
+        with FileLock(self.directory / ".ask.lock"):
+            seed = int(hashlib.sha256(f"{self.first.seed} {len(self.study.trials)}".encode()).hexdigest()[:8], 16)
+            self.study.sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True)
             trial = self.study.ask()
             held = self._holding(trial.number)
             held.acquire()

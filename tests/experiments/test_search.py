@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emote.config import ConfigError
 from emote.experiments.search import SearchOptions, search
 from emote.experiments.search_space import Choice, Interval, read_space
+from emote.training.run import Interrupted
+from tests.conftest import ROOT
 
 RATES = "trainer.learning_rate=tag(log, interval(1e-5, 1e-2))"
 
@@ -70,3 +80,79 @@ def test_a_search_goes_on_with_what_a_dead_worker_left(words: list[str], tmp_pat
 
     assert search(SearchOptions(trials=3, looks=2, never_stopped=1), words) == report
     assert len(study.get_trials()) == 4
+
+
+def study_in(runs: Path) -> Any:
+    import optuna
+
+    (journal,) = runs.glob("searches/search-*/journal.log")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    return optuna.load_study(study_name=journal.parent.name, storage=storage)
+
+
+def states(runs: Path) -> list[str]:
+    return [trial.state.name for trial in study_in(runs).get_trials()]
+
+
+def test_a_signal_stops_a_search_and_the_same_words_go_on_with_its_trial(words: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the search needs optuna")
+    file = tmp_path / "disturb"
+    file.write_text("SIGTERM 4 3")
+    words = [word for word in words if word != "lora.rank=2,4"] + [
+        "lora.rank=4", "callbacks.checkpoint.every_steps=1",
+        "+callbacks.extra.disturb._target_=tests.sweeping.helpers.Disturb", f"+callbacks.extra.disturb.file={file}",
+    ]  # fmt: skip
+    with pytest.raises(Interrupted):
+        search(SearchOptions(trials=2, looks=1), words)
+    assert states(tmp_path) == ["RUNNING"]
+    file.unlink()
+    search(SearchOptions(trials=2, looks=1), words)
+    assert states(tmp_path) == ["FAIL", "COMPLETE", "COMPLETE"]
+    first, again, _ = study_in(tmp_path).get_trials()
+    assert again.params == first.params
+    summary = json.loads((Path(again.user_attrs["run"]) / "steps" / "000004" / "summary.json").read_text())
+    assert summary["steps_run"] == 1  # the other three were saved
+    (report,) = tmp_path.glob("searches/*/report.md")
+    assert "](report/search-history.svg)" in report.read_text() and "| failed" not in report.read_text()
+
+
+class Worker:
+    """A process of scripts/search.py, and what it said so far."""
+
+    def __init__(self, words: list[str], trials: int, log: Path) -> None:
+        self.log = log
+        options = [f"trials={trials}", "looks=1", "never_stopped=99"]
+        with open(log, "w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "scripts/search.py", *words, *options], cwd=ROOT, stdout=out, stderr=out,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+
+    def tried(self) -> list[int]:
+        return [int(number) for number in re.findall(r"^trial (\d+):", self.log.read_text(), re.MULTILINE)]
+
+    def end(self) -> int:
+        return self.process.wait(timeout=240)
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_trials_and_what_a_killed_one_left_is_done(words: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the search needs optuna")
+    words = [*words, "trainer.max_steps=2"]
+    both = [Worker(words, 3, tmp_path / f"worker{number}.log") for number in range(2)]
+    assert [worker.end() for worker in both] == [0, 0], both[0].log.read_text() + both[1].log.read_text()
+    assert sorted(both[0].tried() + both[1].tried()) == [1, 2, 3]
+    assert states(tmp_path) == ["COMPLETE"] * 3
+    assert len({trial.params["trainer.learning_rate"] for trial in study_in(tmp_path).get_trials()}) == 3
+
+    killed, deadline = Worker(words, 4, tmp_path / "killed.log"), time.monotonic() + 240
+    while not killed.tried():
+        assert time.monotonic() < deadline and killed.process.poll() is None
+        time.sleep(0.01)
+    killed.process.send_signal(signal.SIGKILL)
+    killed.end()
+    assert states(tmp_path) == ["COMPLETE"] * 3 + ["RUNNING"]
+    search(SearchOptions(trials=4, looks=1, never_stopped=99), words)
+    assert states(tmp_path) == ["COMPLETE"] * 3 + ["FAIL", "COMPLETE"]
+    *_, lost, again = study_in(tmp_path).get_trials()
+    assert again.params == lost.params
