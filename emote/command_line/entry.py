@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -113,7 +114,8 @@ def _without_dashes(word: str, parser: argparse.ArgumentParser) -> str | None:
 
 def _leave_to_hydra(argv: list[str]) -> int:
     register_schema()
-    saved = sys.argv
+    root, saved = logging.getLogger(), sys.argv
+    handlers, level = list(root.handlers), root.level
     sys.argv = [saved[0], *argv]
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
@@ -121,4 +123,6 @@ def _leave_to_hydra(argv: list[str]) -> int:
         return int(leaving.code or 0)
     finally:
         sys.argv = saved
+        root.handlers[:] = handlers  # --info has everything that anybody logs printed, from then on
+        root.setLevel(level)
     return 0
