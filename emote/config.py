@@ -63,6 +63,18 @@ class Accelerator(Enum):
     mps = "mps"
 
 
+class Strategy(Enum):
+    auto = "auto"
+    ddp = "ddp"
+
+
+class Engine(Enum):
+    local = "local"
+    joblib = "joblib"
+    slurm = "slurm"
+    ray = "ray"
+
+
 class Schedule(Enum):
     constant = "constant"
     cosine = "cosine"
@@ -149,7 +161,11 @@ class TrainerConfig:
     caption_dropout: float = key("share of captions replaced by the empty one", at_least=0, at_most=1)
     precision: Precision = key("of frozen weights and arithmetic; auto chooses by the device and says why")
     accelerator: Accelerator = key("which kind of device")
-    devices: int = key("how many devices", at_least=1)
+    devices: int = key("how many devices of a machine share each batch", at_least=1)
+    nodes: int = key("how many machines share each batch; torchrun or srun starts the processes there", at_least=1)
+    strategy: Strategy = key(
+        "how several devices share a batch: ddp (DistributedDataParallel), which is what auto takes"
+    )
     max_micro_batch: int = key("ceiling of the pictures in one pass; the rest is accumulated", at_least=1)
     num_workers: int = key("threads that decode pictures for the cache", at_least=1)
     gradient_checkpointing: bool = key("recompute activations: less memory, about 35 % more time")
@@ -206,6 +222,29 @@ class HubConfig:
 
 
 @dataclass
+class SweepConfig:
+    pack: bool = key(
+        "train the jobs of a sweep that differ only in rank, alpha, learning rate, lora.seed and step count together, "
+        "on one copy of the base model; they are runs of their own, equal to separate ones but for rounding"
+    )
+
+
+@dataclass
+class LauncherConfig:
+    engine: Engine = key("what runs the jobs of a sweep; local: this process, one after the other")
+    at_once: Optional[int] = key("jobs side by side at most; null: as many as there is room for", at_least=1)
+    cpus: Optional[int] = key("CPU threads of each process of a job; null: what the engine gives it", at_least=1)
+    gpus: int = key("GPUs of each job, on each of its machines; slurm and ray reserve them", at_least=0)
+    memory_gb: Optional[int] = key("memory of each job, on each of its machines", at_least=1)
+    hours: Optional[float] = key("time limit of each job; two minutes before, it saves and stops", above=0)
+    partition: Optional[str] = key("Slurm's partition")
+    account: Optional[str] = key("Slurm's account, which is charged")
+    sbatch: List[str] = key("more options of sbatch, such as --qos=high")
+    setup: List[str] = key("shell commands on the node before each job, such as module load cuda")
+    address: Optional[str] = key("Ray's cluster, host:port or auto; null: one is started on this machine")
+
+
+@dataclass
 class RunConfig:
     dir: str = key("where runs are kept")
     cache_dir: str = key("where encoded pictures and captions are kept")
@@ -227,13 +266,15 @@ class Config:
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     hub: HubConfig = field(default_factory=HubConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     run: RunConfig = field(default_factory=RunConfig)
     resume_from: Optional[str] = key(
         "go on with a run from elsewhere: hub://owner/name (pushed with hub.checkpoints=true) or its directory"
     )
 
 
-GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger", "experiment", "twin")
+GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger", "launcher", "experiment", "twin")
 
 # Keys that say how a run is done; all others are what is done, and make its identity (but for how far it goes).
 HOW = frozenset({
@@ -241,8 +282,9 @@ HOW = frozenset({
     "model.config", "lora.init_from",  # their contents count
     "data.path", "data.revision", "data.split", "data.image_column", "data.text_column", "data.on_bad_item",
     "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
-    "trainer.max_micro_batch", "trainer.num_workers", "trainer.gradient_checkpointing", "trainer.compile",
-    "callbacks", "logger", "hub", "run", "resume_from",
+    "trainer.nodes", "trainer.strategy", "trainer.max_micro_batch", "trainer.num_workers",
+    "trainer.gradient_checkpointing", "trainer.compile",
+    "callbacks", "logger", "hub", "launcher", "run", "resume_from",
 })  # fmt: skip
 
 
@@ -287,7 +329,8 @@ def problems(config: Config) -> list[str]:
     if found:
         return found  # the rules below may rely on the ranges
     return [
-        *_data_problems(config), *_lora_problems(config), *_trainer_problems(config), *_hub_problems(config)
+        *_data_problems(config), *_lora_problems(config), *_trainer_problems(config), *_hub_problems(config),
+        *_sweep_problems(config), *_launcher_problems(config),
     ]  # fmt: skip
 
 
@@ -378,10 +421,11 @@ def _lora_problems(config: Config) -> Iterator[str]:
 
 def _trainer_problems(config: Config) -> Iterator[str]:
     trainer = config.trainer
-    if trainer.batch_size % trainer.devices:
+    if trainer.batch_size % (processes := trainer.devices * trainer.nodes):
+        by = f"trainer.devices={trainer.devices}" + f" × trainer.nodes={trainer.nodes}" * (trainer.nodes > 1)
         yield (
-            f"trainer.batch_size must be divisible by trainer.devices={trainer.devices}, got {trainer.batch_size}; "
-            f"say {-(-trainer.batch_size // trainer.devices) * trainer.devices}"
+            f"trainer.batch_size must be divisible by {by}, got {trainer.batch_size}; "
+            f"say {-(-trainer.batch_size // processes) * processes}"
         )
     if len(trainer.betas) != 2:
         yield f"trainer.betas must be two numbers, got {trainer.betas}"
@@ -390,6 +434,41 @@ def _trainer_problems(config: Config) -> Iterator[str]:
             f"trainer.warmup_steps must be below trainer.schedule_steps={trainer.schedule_steps}, "
             f"got {trainer.warmup_steps}"
         )
+
+
+def _sweep_problems(config: Config) -> Iterator[str]:
+    if not config.sweep.pack:
+        return
+    if config.trainer.devices * config.trainer.nodes > 1:
+        yield "sweep.pack=true trains on one device; say trainer.devices=1 trainer.nodes=1, or sweep.pack=false"
+    if config.launcher.engine is not Engine.local:
+        yield f"sweep.pack=true trains in this process, got launcher.engine={config.launcher.engine.name}; say local"
+    if config.hub.push:
+        yield "sweep.pack=true does not push while it trains; say hub.push=false, and then scripts/push.py"
+    if config.resume_from is not None:
+        yield "sweep.pack=true goes on with its own runs only; say resume_from=null, or sweep.pack=false"
+
+
+# What each engine reads besides `engine`; anything else that is said to it would do nothing.
+LAUNCHER_KEYS = {
+    Engine.local: set[str](),
+    Engine.joblib: {"at_once", "cpus"},
+    Engine.slurm: {"at_once", "cpus", "gpus", "memory_gb", "hours", "partition", "account", "sbatch", "setup"},
+    Engine.ray: {"at_once", "cpus", "gpus", "memory_gb", "address"},
+}
+
+
+def _launcher_problems(config: Config) -> Iterator[str]:
+    launcher, trainer = config.launcher, config.trainer
+    engine = launcher.engine
+    for entry in fields(launcher):
+        name, value = entry.name, getattr(launcher, entry.name)
+        if value and name not in LAUNCHER_KEYS[engine] | {"engine"}:
+            readers = [f"launcher={other.name}" for other in Engine if name in LAUNCHER_KEYS[other]]
+            reads = f"{', '.join(readers)} {'reads' if len(readers) == 1 else 'read'} it"
+            yield f"launcher.{name} says nothing to launcher={engine.name}, got {value}; {reads}"
+    if trainer.nodes > 1 and engine in (Engine.joblib, Engine.ray):
+        yield f"launcher={engine.name} gives a job one machine; say trainer.nodes=1, or launcher=slurm"
 
 
 HUB_SCHEME = "hub://"
@@ -415,7 +494,12 @@ def _hub_problems(config: Config) -> Iterator[str]:
         yield f"resume_from must be {HUB_SCHEME} and then {rule}, got {wanted}"
 
 
+def share_of_device(trainer: TrainerConfig) -> int:
+    """Pictures of one optimizer step that one device computes."""
+    return trainer.batch_size // (trainer.devices * trainer.nodes)
+
+
 def micro_batch(trainer: TrainerConfig) -> int:
     """The largest divisor of the share of one device that is within `max_micro_batch`: the effective batch stays."""
-    share = trainer.batch_size // trainer.devices
+    share = share_of_device(trainer)
     return next(n for n in range(min(share, trainer.max_micro_batch), 0, -1) if share % n == 0)

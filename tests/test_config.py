@@ -186,6 +186,7 @@ def test_every_key_has_a_meaning() -> None:
 
 def test_every_key_has_its_default_in_one_file() -> None:
     base = ["model/sd15", "lora/default", "data/_base", "data/openmoji", "trainer/default", "callbacks/default"]
+    base.append("launcher/local")
     said = list(flat(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))))
     for name in [*base, "logger/csv"]:
         group = name.split("/")[0]
@@ -209,14 +210,15 @@ def test_infinite_and_undefined_numbers_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "devices", "ceiling", "expected"),
-    [(8, 1, 8, 8), (8, 1, 3, 2), (8, 2, 8, 4), (7, 1, 4, 1), (12, 2, 4, 3)],
+    ("batch_size", "devices", "nodes", "ceiling", "expected"),
+    [(8, 1, 1, 8, 8), (8, 1, 1, 3, 2), (8, 2, 1, 8, 4), (7, 1, 1, 4, 1), (12, 2, 1, 4, 3), (16, 2, 2, 3, 2)],
 )
 def test_the_micro_batch_is_the_largest_divisor_within_the_ceiling(
-    batch_size: int, devices: int, ceiling: int, expected: int
+    batch_size: int, devices: int, nodes: int, ceiling: int, expected: int
 ) -> None:
     trainer = TrainerConfig()
-    trainer.batch_size, trainer.devices, trainer.max_micro_batch = batch_size, devices, ceiling
+    trainer.batch_size, trainer.devices, trainer.nodes = batch_size, devices, nodes
+    trainer.max_micro_batch = ceiling
     assert micro_batch(trainer) == expected
 
 

@@ -96,7 +96,8 @@ class Judge:
         if self._fingerprint("unet") != self._facts["weights"]["unet"]:
             raise ConfigError(f"{self.model} was replaced while adapters were compared on it; say the same again")
         folder = RunFolder(Path(config.run.dir))  # nothing is written there
-        return build_job(config, "judge-0", folder, self.model, self.decision, self._prepared).module
+        weights = self._facts["weights"]
+        return build_job(config, "judge-0", folder, self.model, weights, self.decision, self._prepared).module
 
     def _score(self, module: LoraModule, what: str) -> list[float]:
         with progress_bar() as bar:

@@ -18,17 +18,22 @@ DTYPES = {Precision.float32: torch.float32, Precision.fp16: torch.float16, Preci
 class Machine:
     """What the decision depends on; `Machine.here()` asks torch, tests make one up.
 
-    capability: CUDA compute capability of the first GPU, None without one.
+    capability: CUDA compute capability of the first GPU, None without one.  gpus: how many there are.
     """
 
     gpu: str | None = None
     capability: tuple[int, int] | None = None
     mps: bool = False
+    gpus: int = 1
 
     @classmethod
     def here(cls) -> Machine:
         if torch.cuda.is_available():
-            return cls(gpu=torch.cuda.get_device_name(0), capability=torch.cuda.get_device_capability(0))
+            return cls(
+                gpu=torch.cuda.get_device_name(0),
+                capability=torch.cuda.get_device_capability(0),
+                gpus=torch.cuda.device_count(),
+            )
         return cls(mps=torch.backends.mps.is_available())
 
 
@@ -45,10 +50,16 @@ class Decision:
     warning: str | None = None
 
 
-def decide(asked: Precision, accelerator: Accelerator, machine: Machine | None = None) -> Decision:
-    """What to compute on and in. Raises ConfigError (two lines at most) for what cannot work on this machine."""
+def decide(asked: Precision, accelerator: Accelerator, machine: Machine | None = None, *, devices: int = 1) -> Decision:
+    """What to compute on and in. Raises ConfigError (two lines at most) for what cannot work on this machine.
+
+    devices: how many of the kind are wanted; of CPUs there are as many as processes.
+    """
     machine = machine or Machine.here()
     device = _device(accelerator, machine)
+    there = {"cuda": machine.gpus, "mps": 1}.get(device.type, devices)
+    if devices > there:
+        raise ConfigError(f"trainer.devices must be at most {there}, the GPUs of this machine, got {devices}")
     warning = None
     if device.type == "cuda":
         precision, reason = _on_cuda(asked, machine)

@@ -18,21 +18,26 @@ from emote.training.say import say
 def check_arithmetic(config: Config, decision: Decision, folder: RunFolder) -> bool:
     """Compare with what the first steps were computed on. Returns whether the run is now a mixed one.
 
-    Raises ConfigError where device, precision or micro-batch differ and `run.mixed` does not allow it.
+    Raises ConfigError where precision, micro-batch or the number of processes differ and `run.mixed` does not allow it.
     """
     now: dict[str, Any] = {
         "device": device_name(decision.device),
         "precision": str(decision.frozen).removeprefix("torch."),
         "micro_batch": micro_batch(config.trainer),
+        "processes": config.trainer.devices * config.trainer.nodes,
         "torch": torch.__version__,
     }
     path = folder.root / "arithmetic.json"
     if not path.exists() or not folder.checkpoint_steps():
         write_json(path, {**now, "mixed": False})
         return False
-    before = json.loads(path.read_text())
+    before = {"processes": 1, **json.loads(path.read_text())}
     changed = [f"{key} {before[key]} → {value}" for key, value in now.items() if before[key] != value]
-    if changed and any(before[key] != now[key] for key in ("precision", "micro_batch")) and not config.run.mixed:
+    if (
+        changed
+        and any(before[key] != now[key] for key in ("precision", "micro_batch", "processes"))
+        and not config.run.mixed
+    ):
         raise ConfigError(
             f"this run was begun with other arithmetic ({'; '.join(changed)}), so it would not stay bit-identical\n"
             "say run.mixed=true to go on all the same, or run.fresh=true to start again"

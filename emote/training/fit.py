@@ -7,12 +7,14 @@ from statistics import fmean
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from emote.config import Config, micro_batch
 from emote.data.prepared import TrainingSet
 from emote.files import write_json
 from emote.training.callbacks.checkpoint import Checkpoint
+from emote.training.callbacks.follow import Follow
 from emote.training.callbacks.hub import PushToHub
 from emote.training.callbacks.metrics import Metrics
 from emote.training.callbacks.progress import ProgressLine
@@ -20,26 +22,46 @@ from emote.training.callbacks.samples import Samples
 from emote.training.callbacks.validation import Validation
 from emote.training.interrupt import StopRequest
 from emote.training.job import Job
+from emote.training.place import ALONE, Place, Placed
 from emote.training.precision import AtomicCheckpointIO, precision_plugin
 from emote.training.say import say
 from emote.training.to_hub import ToHub
 
 
-def fit(job: Job, base_scores: list[float], stop: StopRequest, loggers: list[Any], to_hub: ToHub | None = None) -> None:
-    """Train to `max_steps`; nothing to do where its checkpoint exists. Raises Interrupted after a signal, saved."""
+def fit(
+    job: Job,
+    base_scores: list[float],
+    stop: StopRequest,
+    loggers: list[Any],
+    to_hub: ToHub | None = None,
+    place: Place = ALONE,
+) -> None:
+    """Train to `max_steps`; nothing to do where its checkpoint exists. Raises Interrupted after a signal, saved.
+
+    place: among the processes that do so together, whose group exists; the first one writes, logs and pushes.
+    """
     config, trainer_config = job.config, job.config.trainer
     start = job.folder.latest_checkpoint(at_most=job.max_steps)
     if start:
         say(f"going on from step {start}")
     batch, size = trainer_config.batch_size, micro_batch(trainer_config)
-    training_set = TrainingSet(job.prepared, config.seed, batch, start * batch, job.max_steps * batch)
+    training_set = TrainingSet(
+        job.prepared, config.seed, batch, start * batch, job.max_steps * batch, place.rank, place.size
+    )
+    ours = (
+        [Follow(), Checkpoint(job.folder, config.callbacks.checkpoint.every_steps, job.max_steps, stop)]
+        if place.rank
+        else callbacks_of(job, start, base_scores, stop, to_hub)
+    )
     trainer = pl.Trainer(
         accelerator="gpu" if job.decision.device.type == "cuda" else job.decision.device.type,
-        devices=trainer_config.devices,
+        strategy=DDPStrategy(cluster_environment=Placed(place)) if place.size > 1 else "auto",
+        devices=place.local_size,
+        num_nodes=place.size // place.local_size,
         max_steps=job.max_steps,
         max_epochs=-1,
-        accumulate_grad_batches=batch // trainer_config.devices // size,
-        callbacks=[*_extra_callbacks(config), *_callbacks(job, start, base_scores, stop, to_hub)],
+        accumulate_grad_batches=batch // place.size // size,
+        callbacks=[*extra_callbacks(config), *ours],
         logger=loggers,
         plugins=[precision_plugin(job.decision.frozen, job.decision.device), AtomicCheckpointIO()],
         enable_progress_bar=False,
@@ -56,7 +78,7 @@ def fit(job: Job, base_scores: list[float], stop: StopRequest, loggers: list[Any
     stop.at_once()
 
 
-def _callbacks(
+def callbacks_of(
     job: Job, start: int, base_scores: list[float], stop: StopRequest, to_hub: ToHub | None
 ) -> list[pl.Callback]:
     """In this order: validation fills the step's row, metrics write it, progress and samples show, checkpoint saves,
@@ -78,7 +100,7 @@ def _callbacks(
     return callbacks
 
 
-def _extra_callbacks(config: Config) -> list[pl.Callback]:
+def extra_callbacks(config: Config) -> list[pl.Callback]:
     from hydra.utils import instantiate
 
     return [instantiate(node) for node in config.callbacks.extra.values()]

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from emote.config import Config
+from emote.data.cache import PictureEncoder, TextEncoder
 from emote.data.prepared import Prepared, Scan, layout_of, prepare
 from emote.model import components
 from emote.model.adapter import attach
@@ -26,7 +29,10 @@ from emote.training.samples import Sampler
 
 @dataclass
 class Job:
-    """name: `<config.name>-<identity>`.  base: directory of the base model.  mixed: see `arithmetic`."""
+    """name: `<config.name>-<identity>`.  base: directory of the base model.  mixed: see `arithmetic`.
+
+    together: the names of all runs that train in one pass with this one, itself included; None for a run alone.
+    """
 
     config: Config
     name: str
@@ -39,6 +45,7 @@ class Job:
     sampler: Sampler
     held_out: HeldOut
     mixed: bool = False
+    together: list[str] | None = None
 
     @property
     def identity(self) -> str:
@@ -54,12 +61,18 @@ def build_job(
     name: str,
     folder: RunFolder,
     base: Path,
+    weights: dict[str, str],
     decision: Decision,
     prepared: Prepared,
     estimate: Estimate | None = None,
+    unet: UNet2DConditionModel | None = None,
 ) -> Job:
-    """Load the UNet with its adapter and set up what draws and scores. Nothing is computed yet."""
-    base_key = _base_key(config, base, decision)
+    """Load the UNet with its adapter and set up what draws and scores. Nothing is computed yet.
+
+    weights: fingerprints of what the adapter rests on.  unet: without an adapter, for this job alone; None: loaded.
+    """
+    # what the base model's losses and pictures depend on, beside the pictures and prompts themselves
+    base_key = repr((weights, decision.frozen, decision.device, config.trainer.compile, layout_of(config.data)))
     return Job(
         config=config,
         name=name,
@@ -68,7 +81,7 @@ def build_job(
         decision=decision,
         prepared=prepared,
         estimate=estimate,
-        module=_build_module(config, base, prepared, decision),
+        module=_build_module(config, base, prepared, decision, unet),
         sampler=Sampler(
             config.callbacks.samples,
             partial(components.load_vae, base, torch.float32, "cpu", variant=config.model.variant),
@@ -83,16 +96,6 @@ def build_job(
     )
 
 
-def _base_key(config: Config, base: Path, decision: Decision) -> str:
-    """What the base model's losses and pictures depend on, beside the pictures and prompts themselves."""
-    variant, cache_dir = config.model.variant, Path(config.run.cache_dir)
-    weights = [
-        components.fingerprint(base, part, variant=variant, cache_dir=cache_dir)
-        for part in ("unet", "vae", "text_encoder")
-    ]
-    return repr((weights, decision.frozen, decision.device, config.trainer.compile, layout_of(config.data)))
-
-
 def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan, decision: Decision) -> Prepared:
     """Encode what is not encoded yet. VAE and text encoder exist only within this call."""
     device = decision.device
@@ -105,7 +108,30 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
     def load_text_encoder() -> Callable[[list[str]], torch.Tensor]:
         return PromptEncoder(base, device, variant=config.model.variant)
 
-    prepared = prepare(
+    prepared = _prepare(config, weights, found, load_picture_encoder, load_text_encoder)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return prepared
+
+
+def read_encoded(config: Config, weights: dict[str, str], found: Scan) -> Prepared:
+    """What `encode_data` has left. Raises RuntimeError where something is not encoded."""
+
+    def refuse() -> NoReturn:
+        raise RuntimeError(f"not everything is encoded in {config.run.cache_dir}; do all processes see one directory?")
+
+    return _prepare(config, weights, found, refuse, refuse)
+
+
+def _prepare(
+    config: Config,
+    weights: dict[str, str],
+    found: Scan,
+    load_picture_encoder: Callable[[], PictureEncoder],
+    load_text_encoder: Callable[[], TextEncoder],
+) -> Prepared:
+    return prepare(
         found,
         config.data,
         load_picture_encoder=load_picture_encoder,
@@ -116,14 +142,12 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
         prompts=config.callbacks.samples.prompts,
         workers=config.trainer.num_workers,
     )
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return prepared
 
 
-def _build_module(config: Config, base: Path, prepared: Prepared, decision: Decision) -> LoraModule:
-    unet = components.load_unet(base, decision.frozen, variant=config.model.variant)
+def _build_module(
+    config: Config, base: Path, prepared: Prepared, decision: Decision, unet: UNet2DConditionModel | None
+) -> LoraModule:
+    unet = unet or components.load_unet(base, decision.frozen, variant=config.model.variant)
     if config.trainer.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     attach(unet, config.lora)

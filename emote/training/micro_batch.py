@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch.utils.data import default_collate
 
-from emote.config import Config, ConfigError, micro_batch
+from emote.config import Config, ConfigError, micro_batch, share_of_device
 from emote.data.prepared import TrainingSet
 from emote.model.adapter import trainable
 from emote.training.job import Job
@@ -23,7 +23,7 @@ def fit_micro_batch(job: Job) -> Config:
     Raises ConfigError where not even one picture fits.
     """
     config, wanted = job.config, micro_batch(job.config.trainer)
-    share = config.trainer.batch_size // config.trainer.devices
+    share = share_of_device(config.trainer)
     sizes = [size for size in range(wanted, 0, -1) if share % size == 0]
     found = largest_that_fits(sizes, lambda size: _pass(job, size))
     if found is None:

@@ -13,6 +13,7 @@ from emote.config import Schedule, TrainerConfig
 from emote.model import objective
 from emote.model.adapter import adapter_state, load_adapter_state, trainable
 from emote.model.conditioning import predict
+from emote.training.team import mean_over_team
 
 Batch = dict[str, torch.Tensor]
 
@@ -60,6 +61,12 @@ class LoraModule(pl.LightningModule):
         return objective.squared_error(predicted_BCHW, wanted_BCHW)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        loss = self.weighted_error(batch).mean()
+        self.note_loss(loss)
+        return loss
+
+    def weighted_error(self, batch: Batch) -> torch.Tensor:
+        """What training lowers the mean of, one number a sample [B]."""
         config, mean_BCHW = self.config, batch["mean"]
         positions_B = batch["position"].tolist()
         step = positions_B[0] // config.batch_size
@@ -74,15 +81,21 @@ class LoraModule(pl.LightningModule):
         torch.manual_seed(objective.key_seed("dropout", self.seed, step, places_B[0]))
         error_B = self.denoising_error(latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD)
         weight_B = objective.min_snr_weight(timesteps_B, self.alphas_cumprod, config.snr_gamma, self.prediction_type)
-        loss = (weight_B * error_B).mean()
+        return weight_B * error_B
+
+    def note_loss(self, loss: torch.Tensor) -> None:
+        """Of a micro-batch."""
         self._losses.append(loss.detach())
-        return loss
 
     def take_loss(self) -> float:
-        """The mean over the micro-batches of the last optimizer step."""
-        mean = float(torch.stack(self._losses).mean())
+        """The mean over the micro-batches of the last optimizer step, of all processes that train together."""
+        mean = float(mean_over_team(torch.stack(self._losses).mean()))
         self._losses.clear()
         return mean
+
+    def is_finite(self) -> bool:
+        """Whether the losses of the optimizer step that is being computed are numbers."""
+        return bool(torch.stack(self._losses).isfinite().all())
 
     def forget_losses(self) -> None:
         """Of passes that were no part of training."""

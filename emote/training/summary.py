@@ -45,6 +45,7 @@ def summarise(
         "peak_memory_bytes": peak_memory_bytes(decision.device),
         "estimate": job.estimate.as_dict() if job.estimate else None,
         "device": device_name(decision.device),
+        "processes": config.trainer.devices * config.trainer.nodes,
         "precision": {
             "frozen": str(decision.frozen).removeprefix("torch."),
             "adapter": config.lora.dtype.name,
@@ -52,6 +53,7 @@ def summarise(
         },
         "micro_batch": micro_batch(config.trainer),
         "mixed": job.mixed,
+        "together": job.together,
         "adapter": {
             "rank": config.lora.rank,
             "alpha": config.lora.alpha,

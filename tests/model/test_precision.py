@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -66,6 +68,17 @@ def test_a_device_that_is_not_there_is_named_with_what_works_here(accelerator: A
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
     assert "this machine has none" in lines[0] and "python train.py experiment=quickstart" in lines[1]
+
+
+@pytest.mark.parametrize(("machine", "there"), [(replace(A100, gpus=2), 2), (MAC, 1)])
+def test_more_gpus_than_there_are_cannot_be_had(machine: Machine, there: int) -> None:
+    assert decide(Precision.auto, Accelerator.auto, machine, devices=there).device.type in ("cuda", "mps")
+    with pytest.raises(ConfigError, match=rf"trainer.devices must be at most {there}.*, got {there + 1}"):
+        decide(Precision.auto, Accelerator.auto, machine, devices=there + 1)
+
+
+def test_a_cpu_is_shared_by_as_many_processes_as_one_likes() -> None:
+    assert decide(Precision.auto, Accelerator.auto, CPU, devices=8).device.type == "cpu"
 
 
 def test_this_machine_can_be_asked() -> None:

@@ -47,7 +47,7 @@ def job(tiny_config: Callable[..., Config], tiny_sd: Path, tmp_path: Path) -> Jo
     decision = Decision(torch.device("cpu"), torch.float32, "")
     weights = {part: components.fingerprint(tiny_sd, part) for part in ("unet", "vae", "text_encoder")}
     prepared = encode_data(config, tiny_sd, weights, scan(config.data), decision)
-    return build_job(config, "test-0", RunFolder(tmp_path), tiny_sd, decision, prepared)
+    return build_job(config, "test-0", RunFolder(tmp_path), tiny_sd, weights, decision, prepared)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from emote.training.callbacks.step import StepCallback, is_due
 from emote.training.interrupt import StopRequest
 from emote.training.module import LoraModule
 from emote.training.run_folder import RunFolder
+from emote.training.team import greatest_in_team
 
 
 class Checkpoint(StepCallback):
@@ -19,8 +20,11 @@ class Checkpoint(StepCallback):
         self.stop.defer()  # after Lightning has put its own handlers in place
 
     def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+        # a signal may have reached only one of the processes that train together
+        self.stop.signal_number = greatest_in_team(self.stop.signal_number)
         if is_due(step, self.every_steps, self.max_steps) or self.stop.signal_number:
             trainer.save_checkpoint(self.folder.checkpoint(step), weights_only=False)
-            self.folder.prune_checkpoints(newest=step)
+            if trainer.is_global_zero:
+                self.folder.prune_checkpoints(newest=step)
         if self.stop.signal_number:
             trainer.should_stop = True

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from emote.config import Config, ConfigError, micro_batch
+from emote.config import Config, ConfigError, micro_batch, share_of_device
 from emote.data.prepared import Scan
 from emote.model.precision import Decision
 from emote.training.listing import readable_bytes
@@ -116,7 +116,7 @@ def _memory_refusals(told: Estimate, free: Free, config: Config) -> Iterator[str
 
 
 def _micro_batch_that_fits(too_much: float, told: Estimate, config: Config) -> int | None:
-    share, now = config.trainer.batch_size // config.trainer.devices, micro_batch(config.trainer)
+    share, now = share_of_device(config.trainer), micro_batch(config.trainer)
     for size in range(now - 1, 0, -1):
         if share % size == 0 and told.micro_batch_bytes * (1 - size / now) >= too_much:
             return size

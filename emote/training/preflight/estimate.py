@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from emote.config import Config, micro_batch
+from emote.config import Config, micro_batch, share_of_device
 from emote.data.background import colour_count
 from emote.data.prepared import Scan
 from emote.model.precision import Decision
@@ -65,11 +65,12 @@ def estimate(config: Config, base: Path, decision: Decision, found: Scan, start:
     """From the base model's configuration files; no weight is read. start: the step that the run stands at."""
     trainer = config.trainer
     rows = micro_batch(trainer)
-    passes = trainer.batch_size // trainer.devices // rows
+    passes = share_of_device(trainer) // rows
     resolution = config.data.resolution
     work = count_work(base, config.lora, resolution, rows, decision.frozen, trainer.gradient_checkpointing)
     speed = speed_of(work.step, decision)
-    per_step = passes * speed.seconds + SECONDS_A_STEP
+    beside = trainer.devices if decision.device.type == "cpu" else 1  # processes that share what was timed
+    per_step = passes * speed.seconds * beside + SECONDS_A_STEP
     cache_bytes = _cache_bytes(config, work, found)
     # which run the shards that lie there are of would only be known after reading them; the cache itself finds out
     missing_bytes = max(0, cache_bytes - _size(Path(config.run.cache_dir)))

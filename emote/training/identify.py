@@ -1,0 +1,86 @@
+"""Which run a configuration asks for, and where it is kept, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from emote.config import Config, ConfigError, DataConfig
+from emote.data.prepared import Scan, scan
+from emote.model import components
+from emote.model.precision import Decision, decide
+from emote.model.start import start_key
+from emote.training.identity import identity
+from emote.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A run as it is known before a weight is loaded.
+
+    base: the base model.  found: its pictures.  weights: fingerprints of what the adapter rests on.
+    """
+
+    decision: Decision
+    base: Path
+    found: Scan
+    weights: dict[str, str]
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        return self.folder.root.name
+
+
+def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Identified:
+    """Which run this is, and where it is kept; nothing is written there.
+
+    scan: as `emote.data.prepared.scan`. Raises ConfigError for what can be told without loading: places that cannot be
+    written to, a device that is not there, a base model or pictures that cannot be read.
+    """
+    _check_writable(config)
+    decision, base = _hardware_and_model(config)
+    found = scan(config.data)
+    weights = {
+        part: components.fingerprint(base, part, variant=config.model.variant, cache_dir=Path(config.run.cache_dir))
+        for part in ("unet", "vae", "text_encoder")
+    } | start_key(config.lora)
+    name = f"{config.name}-{identity(config, found.identity, weights)}"
+    return Identified(decision, base, found, weights, RunFolder(Path(config.run.dir) / name))
+
+
+def _hardware_and_model(config: Config) -> tuple[Decision, Path]:
+    """Both are looked at before either is complained about."""
+    complaints: list[str] = []
+    found: list[Any] = []
+    attempts: tuple[Callable[[], Any], ...] = (
+        lambda: decide(config.trainer.precision, config.trainer.accelerator, devices=config.trainer.devices),
+        lambda: components.locate(config.model),
+    )
+    for attempt in attempts:
+        try:
+            found.append(attempt())
+        except ConfigError as error:
+            complaints += [line for line in str(error).splitlines() if line not in complaints]
+    if complaints:
+        advice = [line for line in complaints if line.startswith("here works:")]
+        raise ConfigError("\n".join([*(line for line in complaints if line not in advice), *advice[:1]]))
+    return found[0], found[1]
+
+
+def _check_writable(config: Config) -> None:
+    """Before anything is loaded: a run of hours must not find out at its first checkpoint."""
+    problems = []
+    for key, directory in (("run.dir", config.run.dir), ("run.cache_dir", config.run.cache_dir)):
+        wanted = Path(directory).absolute()
+        there = next(path for path in (wanted, *wanted.parents) if path.exists())
+        try:
+            with TemporaryFile(dir=there):  # nothing is made yet: a run may still be refused
+                pass
+        except OSError as error:
+            problems.append(f"{key} must be a directory that can be written to, got {directory} ({error.strerror})")
+    if problems:
+        raise ConfigError("\n".join(problems))
