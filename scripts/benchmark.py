@@ -4,7 +4,8 @@
     python scripts/benchmark.py batch=8 steps=20
 
 Prints seconds of `--help`, of a training step with cached latents and texts, and of the same step with VAE and
-text encoder inside the loop, as scripts without a cache have it.
+text encoder inside the loop, as scripts without a cache have it. Then time and memory of four ranks that train
+together (`sweep.pack=true`), and of the same ranks one after the other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from emote.config import Config
+
+RANKS = (2, 4, 8, 16)
 
 
 def seconds(action: Callable[[], object], times: int) -> float:
@@ -81,7 +86,23 @@ def main(arguments: list[str]) -> int:
     cached, uncached = seconds(step, options["steps"]), seconds(encode_and_step, options["steps"])
     print(f"a step of {batch}, cached: {cached:.3f} s; with VAE and text encoder in the loop: {uncached:.3f} s")
     print(f"the cache makes a step {uncached / cached:.2f} times as fast")
+    print_packed(config, batch, options["steps"])
     return 0
+
+
+def print_packed(config: Config, batch: int, steps: int) -> None:
+    from emote.training.listing import readable_bytes
+    from emote.training.packed_benchmark import measure
+
+    costs = measure(config, RANKS, batch, steps)
+    print(
+        f"a step of ranks {', '.join(map(str, RANKS))}: {costs.together_s:.3f} s together, {costs.apart_s:.3f} s one "
+        f"after the other: {costs.apart_s / costs.together_s:.2f} times as fast"
+    )
+    print(
+        f"peak memory: {readable_bytes(costs.together_bytes)} together, {readable_bytes(costs.alone_bytes)} for one "
+        f"alone; the base model's {readable_bytes(costs.base_bytes)} are there once"
+    )
 
 
 if __name__ == "__main__":

@@ -34,28 +34,43 @@ SAMPLES, TABLE = "samples", "samples_table"
 GAP = 4  # px between a base picture and a fine-tuned one
 
 
-def build_loggers(config: LoggerConfig, root: Path, name: str, identity: str) -> list[Any]:
-    """Lightning loggers of a run. A resumed run has the same W&B id. Raises ConfigError without the package."""
+def build_loggers(
+    config: LoggerConfig, root: Path, name: str, identity: str, *, beside_others: bool = False
+) -> list[Any]:
+    """Lightning loggers of a run. A resumed run has the same W&B id. Raises ConfigError without the package.
+
+    beside_others: while other runs of this process log too.
+    """
     if not config.wandb:
         return []
+    more = {"reinit": "create_new"} if beside_others else {}
+    run = open_run(config, root, identity, name=config.run_name or name, **more)
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    from pytorch_lightning.loggers import WandbLogger
+
+    return [WandbLogger(experiment=run, project=config.project, save_dir=str(root))]
+
+
+def open_run(config: LoggerConfig, root: Path, identity: str, /, **more: Any) -> Any:
+    """A W&B run in a process of W&B's own, online where that can be, else offline; whoever opens it closes it with
+    `close_run`. The same identity is the same run. Its files go to root/wandb. more: as `wandb.init` takes it.
+    Raises ConfigError without the package."""
     os.environ.setdefault("WANDB_SILENT", "true")  # it would print a table of what metrics.csv holds
     try:
         import wandb
-        from pytorch_lightning.loggers import WandbLogger
     except ImportError as error:
         raise ConfigError(
             'logger=wandb needs the package wandb: pip install "emote[wandb]"; or say logger=csv'
         ) from error
     root.mkdir(parents=True, exist_ok=True)
-    wanted: dict[str, Any] = {"name": config.run_name or name, "group": config.group, "project": config.project,
-              "entity": config.entity, "id": identity, "dir": str(root)}  # fmt: skip
+    wanted: dict[str, Any] = {"group": config.group, "project": config.project, "entity": config.entity,
+              "id": identity, "dir": str(root), **more}  # fmt: skip
     run = _start(wanted) if _may_be_online() else None
     if run is None:
         run = wandb.init(**wanted, mode="offline", settings=_settings())
         say(f"W&B: offline; later: {_sync(sorted((root / 'wandb').glob(f'offline-run-*-{identity}')))}")
-    run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    return [WandbLogger(experiment=run, project=config.project, save_dir=str(root))]
+    return run
 
 
 def _may_be_online() -> bool:
@@ -192,14 +207,17 @@ def _log_adapter(logger: Any, name: str, path: Path, step: int) -> None:
 
 
 def finish(loggers: Sequence[Any], root: Path) -> None:
-    """Close them: a second logger in one process would otherwise go on with the first one's run. Waits a bounded time
-    for what is not uploaded yet, and says how to do that later."""
+    """Close them: a second logger in one process would otherwise go on with the first one's run."""
     for logger in loggers:
-        run = logger.experiment
-        try:
-            within(FINISH_S + 10, run.finish)
-        except NotNow:
-            say(f"W&B: not everything was uploaded; later: {_sync(sorted((root / 'wandb').glob(f'run-*-{run.id}')))}")
+        close_run(logger.experiment, root)
+
+
+def close_run(run: Any, root: Path) -> None:
+    """Waits a bounded time for what is not uploaded yet, and says how to do that later."""
+    try:
+        within(FINISH_S + 10, run.finish)
+    except NotNow:
+        say(f"W&B: not everything was uploaded; later: {_sync(sorted((root / 'wandb').glob(f'run-*-{run.id}')))}")
 
 
 def _sync(directories: list[Path]) -> str:
