@@ -18,12 +18,13 @@ from emote.sweeping.index import FAILED
 from emote.sweeping.markdown_report import write_markdown
 from emote.sweeping.page import as_page
 from emote.sweeping.results import Result, gather
+from emote.sweeping.together_report import trained_together
 from emote.training.listing import readable_bytes
 from emote.training.metrics_file import MetricsFile
 from emote.training.run_folder import RunFolder
 from emote.training.say import say
 
-PICTURES = "report"  # the folder of what report.md shows
+PAGE, PICTURES = "report.html", "report"  # the folder of what report.md shows
 NOTHING_HELD_OUT = "Nothing was held out (`data.held_out=0`), so there is no loss to choose by: look at the pictures."
 
 
@@ -40,7 +41,7 @@ class Report:
         """For the terminal."""
         if not self.grid.finished:
             return ["no job has finished yet"]
-        return [*table(*_losses(self)), "", *_answer(self)] if self.compared else [NOTHING_HELD_OUT]
+        return [*table(*_losses(self)), "", *answer(self)] if self.compared else [NOTHING_HELD_OUT]
 
 
 def read_report(said: Sequence[Path | str], runs_dir: Path = Path("runs")) -> Report:
@@ -60,7 +61,7 @@ def write_report(
     document.sections.extend(sections)
     shutil.rmtree(output / PICTURES, ignore_errors=True)  # of an earlier one with other prompts
     write_markdown(document, output / "report.md", PICTURES)
-    write_text(output / "report.html", as_page(document))
+    write_text(output / PAGE, as_page(document))
     return report
 
 
@@ -76,15 +77,17 @@ def as_document(report: Report, output: Path) -> Document:
     summary: list[Block] = [Text(done), *([Code(report.command)] if report.command else [])]
     sections: list[Section] = []
     if report.compared:
-        summary += [Text(line) for line in _answer(report)]
-        sections.append(Section("Held-out loss", [Text(_about_loss(report.compared)), _heat_map(report)]))
+        summary += [Text(line) for line in answer(report)]
+        sections.append(Section("Held-out loss", [Text(_about_loss(report.compared)), heat_map(report)]))
         sections.append(Section("Best under a budget", [Text(ABOUT_CHOICE), _budgets(report)]))
         sections.append(Section("Over the steps", [Text(ABOUT_CURVES), *_curves(report)]))
     elif grid.finished:
         summary.append(Text(NOTHING_HELD_OUT))
-    if sheets := list(_sheets(grid)):
+    if sheets := list(sheets_of(grid)):
         sections.append(Section("The same prompt and noise", [Text(ABOUT_SHEETS), *sheets]))
     sections.append(Section("Every job", [Text(ABOUT_JOBS), _jobs(report, output)]))
+    if packed := trained_together(grid):
+        sections.append(Section("Trained together", packed))
     if differences := _differences(grid):
         sections.append(Section("What differs", differences))
     if failures := _failures(grid, output):
@@ -127,7 +130,7 @@ def _about_loss(compared: Comparison) -> str:
     )
 
 
-def _answer(report: Report) -> list[str]:
+def answer(report: Report) -> list[str]:
     compared, grid = report.compared, report.grid
     assert compared is not None
     best, smallest = compared.best, compared.smallest
@@ -169,7 +172,7 @@ def _missing(result: Result | None) -> str:
     return "–" if result is None or result.finished else result.state
 
 
-def _heat_map(report: Report) -> Table:
+def heat_map(report: Report) -> Table:
     grid, compared = report.grid, report.compared
     assert compared is not None
     finals = {(r.run, r.step): result.final for r, result in zip(compared.results, compared.to_base, strict=True)}
@@ -214,7 +217,7 @@ def _curves(report: Report) -> list[Block]:
     return [Drawing("curves.svg", svg, "held-out loss over the steps, difference to the base model")] if svg else []
 
 
-def _sheets(grid: Grid) -> Iterator[Sheet]:
+def sheets_of(grid: Grid) -> Iterator[Sheet]:
     """Of the prompts and seeds that all finished results drew with the same settings."""
     if not grid.finished:
         return

@@ -25,6 +25,10 @@ class Log:
     """history: the rows in order. config: as it was at the end. artifacts: (name, type, aliases, files)."""
 
     run_id: str = ""
+    name: str = ""
+    group: str = ""
+    job_type: str = ""
+    notes: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     artifacts: list[tuple[str, str, list[str], list[str]]] = field(default_factory=list)
@@ -51,7 +55,8 @@ def read_log(file: Path) -> Log:
         record.ParseFromString(content)
         kind = record.WhichOneof("record_type")
         if kind == "run":
-            log.run_id = record.run.run_id
+            log.run_id, log.name, log.notes = record.run.run_id, record.run.display_name, record.run.notes
+            log.group, log.job_type = record.run.run_group, record.run.job_type
             _update(log.config, record.run.config.update)
         elif kind == "config":
             _update(log.config, record.config.update)
