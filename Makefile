@@ -20,7 +20,7 @@ help: ## show this list
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[hub,wandb,demo,sweep,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[hub,wandb,demo,sweep,joblib,dev]'
 	@touch $@
 
 quickstart: .venv/installed ## train the miniature on OpenMoji, before and after as a picture

@@ -1,5 +1,6 @@
 """What people type, what they get wrong, and what they are told."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -80,6 +81,7 @@ def jobs(
     monkeypatch.setattr(sweep, "run", run)
     monkeypatch.setattr(sweep, "write_report", lambda *_: None)
     monkeypatch.setattr(sweep, "say_report", lambda _: None)
+    monkeypatch.setattr(sweep, "log_report", lambda *_: None)
     monkeypatch.setattr(plan, "identify", lambda config, _: types.SimpleNamespace(folder=folder(config)))
     monkeypatch.setattr(plan, "is_delivered", lambda path, _: path.exists())
     return runs
@@ -518,6 +520,12 @@ def test_version_is_ours_and_hydras_own_flags_are_passed_on(capsys: pytest.Captu
     assert str(ROOT / "conf") in capsys.readouterr().out
     assert main(["--hydra-help"]) == 0
     assert "Hydra" in capsys.readouterr().out
+
+
+def test_what_others_log_is_not_printed_after_info_either(capsys: pytest.CaptureFixture[str]) -> None:
+    before = list(logging.getLogger().handlers), logging.getLogger().level
+    assert main(["--info", "searchpath"]) == 0
+    assert (list(logging.getLogger().handlers), logging.getLogger().level) == before
 
 
 # As it is really called

@@ -6,9 +6,10 @@ import itertools
 import shlex
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -22,8 +23,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from emote.command_line.composing import COMPOSING_FAILS, as_typed, compose_job, for_hydra, sweep_of_files
 from emote.command_line.explaining import explained, together
-from emote.config import Config, ConfigError, problems, to_dataclass
+from emote.config import Config, ConfigError, Engine, problems, to_dataclass
 from emote.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from emote.sweeping.plan import Job
+    from emote.sweeping.sweep import Sweep
 
 
 def run_single(composer: Hydra, words: list[str]) -> None:
@@ -35,34 +40,60 @@ def run_single(composer: Hydra, words: list[str]) -> None:
 def run_sweep(composer: Hydra, words: list[str]) -> int:
     """Every job that is not finished, also after one that failed, then the report.
 
-    Hydra's launchers are used as they are, its sweeper is not: it raises the first failure, forgets the others, and
-    knows no order. Raises ConfigError with the mistakes of all jobs before the first one starts.
+    Hydra's sweeper is not used: it raises the first failure, forgets the others, and knows no order. Raises
+    ConfigError with the mistakes of all jobs before the first one starts.
     """
     words = for_hydra(words)
     master = composer.compose_config("config", words, run_mode=RunMode.MULTIRUN, with_log_configuration=True)
     if master.hydra.runtime.choices["hydra/sweeper"] != "basic":
         composer.multirun("config", run_job, words)
         return 0
-    asked = _compose_all(composer, jobs_of(composer, master), [word for word in words if word.startswith("hydra.")])
+    to_hydra = [word for word in words if word.startswith(("hydra.", "hydra/"))]
+    asked = _compose_all(composer, jobs_of(composer, master), to_hydra)
     quiet_libraries()
-    from emote.sweeping.sweep import Sweep  # late: it imports torch
+    from emote.sweeping.engines import check_engine  # late: they import torch
+    from emote.sweeping.side_by_side import do_side_by_side
+    from emote.sweeping.sweep import Sweep
+    from emote.training.place import is_one_of_many
 
+    if is_one_of_many():
+        raise ConfigError("a sweep is said once, without torchrun or srun: it starts the processes of its jobs itself")
+    check_engine(asked[0][1])
     typed = as_typed(master.hydra)
     sweep = Sweep.begin(asked, shlex.join(["python", "train.py", "-m", *typed]))
     callbacks = Callbacks(master)
     callbacks.on_multirun_start(config=master, config_name="config")
+    if asked[0][1].launcher.engine is Engine.local:
+        sweep.do(_launch_with_hydra(composer, master, callbacks, sweep))
+    else:
+        do_side_by_side(sweep)
+    callbacks.on_multirun_end(config=master, config_name="config")
+    return sweep.end()
+
+
+def _launch_with_hydra(
+    composer: Hydra, master: DictConfig, callbacks: Callbacks, sweep: Sweep
+) -> Callable[[Sequence[Job]], None]:
+    """What launches jobs of different runs by Hydra's launcher: its own, or a plug-in that hydra/launcher= names."""
+    from emote.sweeping.together import packs
+
     context = HydraContext(config_loader=composer.config_loader, callbacks=callbacks)
-    task = partial(_sweep_job, directory=sweep.directory, planned={job.words: job.config for job in sweep.plan.jobs})
+    planned: dict[tuple[str, ...], list[Job]] = {}
+    task = partial(_sweep_job, directory=sweep.directory, planned=planned)
     launcher = Plugins.instance().instantiate_launcher(context, task, master)
     launched = 0
-    for wave in sweep.plan.waves():
+
+    def launch(jobs: Sequence[Job]) -> None:
+        nonlocal launched
+        wave = packs(jobs)  # what trains together is launched as its first job
+        planned.update({pack[0].words: pack for pack in wave})
         size = master.hydra.sweeper.max_batch_size or len(wave)
         for first in range(0, len(wave), size):
             batch = wave[first : first + size]
-            launcher.launch([for_hydra(job.words) for job in batch], initial_job_idx=launched)
+            launcher.launch([for_hydra(pack[0].words) for pack in batch], initial_job_idx=launched)
             launched += len(batch)
-    callbacks.on_multirun_end(config=master, config_name="config")
-    return sweep.end()
+
+    return launch
 
 
 def jobs_of(composer: Hydra, master: DictConfig) -> list[list[str]]:
@@ -106,6 +137,8 @@ def _checked(composed: DictConfig) -> Config:
 def run_job(composed: DictConfig) -> Any:
     """One run, as Hydra's launchers call it: mistakes are exceptions here."""
     config = _checked(composed)
+    if config.launcher.engine is not Engine.local:
+        raise ConfigError(f"launcher={config.launcher.engine.name} launches the jobs of a sweep: add -m (one will do)")
     quiet_libraries()
     from emote.training.run import run  # late: it imports torch
 
@@ -119,15 +152,20 @@ def _single_job(composed: DictConfig) -> Any:
         return error  # a raised one Hydra would announce in its own words
 
 
-def _sweep_job(_: DictConfig, directory: Path, planned: dict[tuple[str, ...], Config]) -> str:
-    """planned: as all jobs were composed when the sweep began. Hydra composes each again when its turn comes, and by
-    then somebody may have edited conf/."""
+def _sweep_job(_: DictConfig, directory: Path, planned: dict[tuple[str, ...], list[Job]]) -> None:
+    """planned: what trains together, by the words of its first job, as all jobs were composed when the sweep began.
+    Hydra composes each again when its turn comes, and by then somebody may have edited conf/."""
     words = as_typed(HydraConfig.get())
     quiet_libraries()
-    from emote.sweeping.sweep import run_in_sweep  # late: it imports torch
+    from emote.sweeping.run_together import run_pack  # late: it imports torch
+    from emote.sweeping.sweep import run_in_sweep
 
+    jobs = planned[tuple(words)]
     try:
-        return str(run_in_sweep(planned[tuple(words)], words, directory))
+        if jobs[0].config.sweep.pack:
+            run_pack(jobs, directory)
+        else:
+            run_in_sweep(jobs[0].config, words, directory)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise

@@ -44,6 +44,16 @@ class Entry:
     seconds: float | None = None
 
     @property
+    def name(self) -> str:
+        """As `Job.name`."""
+        return f"{Path(self.run).name}-{self.step}"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another process was at it when its turn came, and has not said yet how it ended."""
+        return self.state == STARTED and self.error is not None
+
+    @property
     def label(self) -> str:
         return " ".join(self.differs) or Path(self.run).name
 
@@ -97,25 +107,37 @@ class Index:
     @contextmanager
     def working_on(self, words: Sequence[str]) -> Iterator[Entry]:
         """Writes down that a job began, and how it ended. Raises ConfigError where it was another run than planned."""
-        entry = self._change(words, state=STARTED, error=None, log=None)
-        began = time.monotonic()
+        entry, began = self.begin(words), time.monotonic()
         try:
             yield entry
-            summary = self._summary(entry)
-        except Busy as error:  # the same sweep in another process: its state stands
-            self._change(words, error=reason(error))
+            self.finish(entry, time.monotonic() - began)
+        except BaseException as error:
+            self.fail(entry, error)
             raise
-        except Exception as error:
+
+    def begin(self, words: Sequence[str]) -> Entry:
+        return self._change(words, state=STARTED, error=None, log=None)
+
+    def put_back(self, words: Sequence[str]) -> None:
+        """What another process left unfinished waits again."""
+        self._change(words, state=WAITING, error=None)
+
+    def finish(self, entry: Entry, seconds: float) -> None:
+        """Raises ConfigError where it was another run than planned."""
+        steps_run = self._summary(entry)["steps_run"]
+        self._change(entry.words, state=FINISHED, error=None, steps_run=steps_run, seconds=round(seconds, 3))
+
+    def fail(self, entry: Entry, error: BaseException) -> None:
+        """error: what ended the job."""
+        if isinstance(error, Busy):  # the same sweep in another process: its state stands
+            self._change(entry.words, error=reason(error))
+        elif isinstance(error, Exception):
             log = Path("logs") / f"{entry.number:03d}.log"
             head = f"{' '.join(entry.words)}\nrun {self.run_of(entry)}, its own log is run.log there\n\n"
-            write_text(self.directory / log, head + traceback.format_exc())
-            self._change(words, state=FAILED, error=reason(error), log=str(log))
-            raise
-        except BaseException:
-            self._change(words, state=STOPPED)
-            raise
-        took = round(time.monotonic() - began, 3)
-        self._change(words, state=FINISHED, error=None, steps_run=summary["steps_run"], seconds=took)
+            write_text(self.directory / log, head + "".join(traceback.format_exception(error)))
+            self._change(entry.words, state=FAILED, error=reason(error), log=str(log))
+        else:
+            self._change(entry.words, state=STOPPED)
 
     def _summary(self, entry: Entry) -> dict[str, Any]:
         file = RunFolder(self.run_of(entry)).deliverables(entry.step) / "summary.json"
@@ -137,6 +159,11 @@ class Index:
     def _locked(self) -> FileLock:
         self.directory.mkdir(parents=True, exist_ok=True)
         return FileLock(self.directory / f".{FILE}.lock")
+
+
+def output_of(name: str) -> Path:
+    """What the job of this name prints where it has a process of its own, relative to the sweep's directory."""
+    return Path("logs") / f"{name}.out"
 
 
 def reason(error: BaseException) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from emote.config import Config, ConfigError, DataConfig, get, schema_keys
 from emote.data.prepared import Scan, scan
+from emote.training.identify import identify
 from emote.training.identity import plain
-from emote.training.run import identify, is_delivered
+from emote.training.run import is_delivered
 from emote.training.run_folder import RunFolder
 
 STEPS, HORIZON = "trainer.max_steps", "trainer.schedule_steps"
@@ -34,8 +35,18 @@ class Job:
         return self.config.trainer.max_steps
 
     @property
+    def name(self) -> str:
+        """As no other job of a sweep is called."""
+        return f"{self.run.name}-{self.step}"
+
+    @property
     def label(self) -> str:
         return " ".join(self.differs) or self.config.name
+
+    @property
+    def run_label(self) -> str:
+        """Of all step counts of its run."""
+        return " ".join(word for word in self.differs if not word.startswith(f"{STEPS}=")) or self.config.name
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,7 @@ def plan(asked: Sequence[tuple[Sequence[str], Config]]) -> Plan:
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     _check_different(jobs)
+    _check_repositories(jobs)
     # else as they were asked for
     return Plan(sorted(jobs, key=lambda job: sum(o.step < job.step for o in jobs if o.run == job.run)))
 
@@ -137,3 +149,20 @@ def _check_different(jobs: Sequence[Job]) -> None:
             f"{other.label} and {job.label} are the same run to the same step"
             + (f": {why}; sweep over what does, or say name= as well" if changed else "; say each value once")
         )
+
+
+def _check_repositories(jobs: Sequence[Job]) -> None:
+    """What one run pushes to the Hub, another one would replace."""
+    runs: dict[str, dict[Path, Job]] = {}
+    for job in jobs:
+        if job.config.hub.push and job.config.hub.repo is not None:
+            runs.setdefault(job.config.hub.repo, {}).setdefault(job.run, job)
+    mistakes = [
+        f"hub.repo must be another one for each run, got {repo} for {len(same)} runs, the first two "
+        f"{' and '.join(job.label for job in list(same.values())[:2])}; say hub.repo=null (each goes to "
+        f"<you>/<name>-<identity>), or name what differs: 'hub.repo={repo}-${{lora.rank}}'"
+        for repo, same in runs.items()
+        if len(same) > 1
+    ]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))

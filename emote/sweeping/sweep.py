@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emote.config import Config
-from emote.sweeping.index import FINISHED, Entry, Index
-from emote.sweeping.plan import Plan, plan
+from emote.sweeping.index import FINISHED, Entry, Index, output_of
+from emote.sweeping.plan import Job, Plan, plan
 from emote.sweeping.report import say_report, write_report
+from emote.sweeping.to_wandb import log_report
+from emote.sweeping.together import told
 from emote.training.environment import reset_peak_memory
 from emote.training.listing import readable_age
+from emote.training.only_one import wait_for
+from emote.training.place import place_of
 from emote.training.run import run
+from emote.training.run_folder import RunFolder
 from emote.training.say import say
 
 SILENT = "ended without a word; was its process killed?"
@@ -45,12 +50,35 @@ class Sweep:
                 f"{before}{left:,} optimizer steps to compute: "
                 f"the longer jobs of a run go on from the shorter ones (all jobs, each from its start: {apart:,})"
             )
+        for line in told(planned):
+            say(line)
         if planned.follows_horizon:
             say(
                 "note: trainer.schedule_steps differs with trainer.max_steps, so the learning rate does at every step: "
                 "each step count is a run of its own and is computed in full"
             )
         return cls(planned, directory, left)
+
+    def do(self, launch: Callable[[Sequence[Job]], None]) -> None:
+        """Every job that is left, those that another process was at when their turn came at the end.
+
+        launch: does jobs of different runs, and returns when they have ended.
+        """
+        for wave in self.plan.waves():
+            launch(wave)
+        while busy := self._busy():
+            for job in busy:
+                wait_for(job.run)
+            left = self._busy()  # the other process was killed
+            for job in left:
+                Index(self.directory).put_back(job.words)
+            if left:
+                launch(left)
+
+    def _busy(self) -> list[Job]:
+        """Of each run the job with the fewest steps that another process was at."""
+        busy = {entry.name for entry in Index(self.directory).entries() if entry.is_busy}
+        return list({job.run: job for job in reversed(self.plan.jobs) if job.name in busy}.values())
 
     def end(self) -> int:
         """Say what failed and what was found; returns the exit code."""
@@ -61,7 +89,9 @@ class Sweep:
             ours = {(job.run.name, job.step) for job in begun}
             steps = sum(e.steps_run or 0 for e in entries if (Path(e.run).name, e.step) in ours)
             say(f"\ncomputed {steps:,} optimizer steps ({self.left:,} were left to compute)")
-        say_report(write_report([self.directory], self.directory))
+        report = write_report([self.directory], self.directory)
+        say_report(report)
+        log_report(report, self.plan)
         if failed:
             _say_failures(failed, len(entries), self.directory)
         say(str(self.directory / "report.html"))
@@ -70,26 +100,42 @@ class Sweep:
 
 def run_in_sweep(config: Config, words: Sequence[str], directory: Path) -> Path:
     """One job. Raises whatever ends it; the sweep's index and the job's log have it."""
-    index = Index(directory)
-    with index.working_on(words) as entry:
-        entries = index.entries()
-        say(f"\njob {entry.number} of {len(entries)}: {entry.label}{_time_left(entries)}")
-        first = min(other.number for other in entries if other.run == entry.run)
-        config = replace(
-            config,
-            run=replace(config.run, fresh=config.run.fresh and entry.number == first),
-            logger=replace(config.logger, group=directory.name, run_name=entry.run_label),
-        )
-        reset_peak_memory()
+    if place_of(config).rank:  # the first of its processes keeps the index
         return run(config, list(words))
+    index = Index(directory)
+    if (planned := index.entry(words)).state == FINISHED:
+        say(f"\njob {planned.number}: {planned.label} was finished by another process meanwhile")
+        return RunFolder(index.run_of(planned)).deliverables(planned.step)
+    with index.working_on(words) as entry:
+        say_jobs([entry], index.entries())
+        reset_peak_memory()
+        return run(in_sweep(config, entry, index), list(words))
+
+
+def in_sweep(config: Config, entry: Entry, index: Index) -> Config:
+    """As the job is run there: its run starts again once at most, and is logged as one of the sweep."""
+    first = min(other.number for other in index.entries() if other.run == entry.run)
+    return replace(
+        config,
+        run=replace(config.run, fresh=config.run.fresh and entry.number == first),
+        logger=replace(config.logger, group=index.directory.name, run_name=entry.run_label),
+    )
+
+
+def say_jobs(begun: Sequence[Entry], entries: Sequence[Entry]) -> None:
+    """Which jobs of all begin now, and how long the rest will take."""
+    numbers = ", ".join(str(entry.number) for entry in begun)
+    what = "job" if len(begun) == 1 else "jobs"
+    say(f"\n{what} {numbers} of {len(entries)}: {', '.join(entry.label for entry in begun)}{_time_left(entries)}")
 
 
 def _say_failures(failed: Sequence[Entry], jobs: int, directory: Path) -> None:
     print(f"\n{len(failed)} of {_count(jobs, 'job')} failed:", file=sys.stderr)
     width = max(len(entry.label) for entry in failed)
     for entry in failed:
-        log = f"  ({directory / entry.log})" if entry.log else ""
-        print(f"  {entry.label:<{width}}  {entry.error or SILENT}{log}", file=sys.stderr)
+        log = directory / (entry.log or output_of(entry.name))
+        where = f"  ({log})" if log.exists() else ""
+        print(f"  {entry.label:<{width}}  {entry.error or SILENT}{where}", file=sys.stderr)
     print("the same command again runs what failed; finished jobs are not run again", file=sys.stderr)
 
 

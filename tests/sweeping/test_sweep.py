@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +23,7 @@ from emote.command_line.running import jobs_of
 from emote.config import Config
 from emote.sweeping.index import Index
 from emote.sweeping.plan import Plan, plan
-from emote.training.only_one import only_one
+from emote.training.only_one import only_one, wait_for
 from emote.training.run import run
 from tests.conftest import ROOT
 from tests.sweeping.conftest import Finished, Steps
@@ -217,17 +219,43 @@ def test_there_is_a_test_for_every_sweep_of_conf() -> None:
     assert {name for name in there if not name.startswith("_")} == set(SWEEPS)
 
 
-def test_two_processes_never_do_the_same_job(
-    sweep_words: list[str], finished: Finished, tmp_path: Path, steps: Steps, capsys: pytest.CaptureFixture[str]
+def test_a_job_that_another_process_is_at_is_waited_for(
+    sweep_words: list[str],
+    finished: Finished,
+    tmp_path: Path,
+    steps: Steps,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from emote.sweeping import sweep
+
     words = [word.replace("trainer.max_steps=4,2", "trainer.max_steps=2") for word in sweep_words]
     (held,) = {entry.run for entry in Index(finished.directory).entries() if "lora.rank=4" in entry.differs}
     before = steps.computed
-    with only_one(tmp_path / Path(held).name):
-        assert main([*words, f"run.dir={tmp_path}"]) == 1
-    assert "is being worked on by another process" in capsys.readouterr().err
-    assert steps.computed - before == 2
-    assert [state for _, state in states(tmp_path)] == ["finished", "started"]
+    began, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:  # a lock belongs to a thread
+        with only_one(tmp_path / Path(held).name):
+            began.set()
+            ended.wait()
+
+    def wait(run: Path) -> None:
+        assert steps.computed - before == 2  # what nobody has is done first
+        threading.Timer(1.0, ended.set).start()
+        wait_for(run)
+
+    monkeypatch.setattr(sweep, "wait_for", wait)
+    other = threading.Thread(target=hold, daemon=True)
+    other.start()
+    began.wait()
+    assert main([*words, f"run.dir={tmp_path}"]) == 0
+    other.join()
+    told = capsys.readouterr()
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    assert f"is being worked on by {who}; wait for it" in told.err
+    assert f"waiting for {Path(held).name}, which {who} is working on" in told.out.splitlines()
+    assert steps.computed - before == 4  # the other process ended without a result
+    assert [state for _, state in states(tmp_path)] == ["finished", "finished"]
 
 
 def test_a_job_whose_pictures_changed_meanwhile_is_told_and_planned_anew(

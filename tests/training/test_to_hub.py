@@ -133,7 +133,7 @@ def test_with_the_hub_out_of_order_a_run_ends_well_and_is_pushed_later(
     assert json.loads((path / "summary.json").read_text())["hub"]["pending"] is None
     assert push_later(words) == 0 and "nothing new" in capsys.readouterr().out
     assert len(repository().commits) == 2
-    with only_one(path.parents[1]), pytest.raises(ConfigError, match="being worked on by another process"):
+    with only_one(path.parents[1]), pytest.raises(ConfigError, match="being worked on by process"):
         push_later(words)
 
 
