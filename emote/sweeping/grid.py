@@ -11,7 +11,7 @@ from emote.evaluation.choosing import Candidate, Choice, choose
 from emote.evaluation.paired import PairedResult, compare
 from emote.sweeping.results import HeldOutLosses, Result
 
-ELSEWHERE = ("run.", "logger.", "callbacks.", "hub.", "resume_from", "trainer.max_steps")  # is no recipe
+ELSEWHERE = ("run.", "logger.", "launcher.", "callbacks.", "hub.", "resume_from", "trainer.max_steps")  # is no recipe
 STEPS = "trainer.max_steps"
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from emote.command_line import compose_config, main
 from emote.sweeping.index import Index
 from emote.sweeping.plan import plan
+from emote.sweeping.report import write_report
 from emote.sweeping.together import packs, told
 from tests.sweeping.conftest import Finished, Steps
 from tests.sweeping.helpers import ADAPTER, adapters, sweep_of
@@ -56,9 +57,23 @@ def test_a_packed_sweep_leaves_what_a_sweep_leaves_under_names_of_its_own(packed
     assert len(names) == len(others) == 2 and not names & others
     told = json.loads(next(packed.runs.glob("*/steps/000004/summary.json")).read_text())
     assert sorted(told["together"]) == sorted(names) and told["command"].startswith("python train.py -m ")
-    assert "## Trained together" in (packed.directory / "report.md").read_text()
+    assert "What that gained is not known here" in (packed.directory / "report.md").read_text()
     assert "Trained together" not in (finished.directory / "report.md").read_text()
     assert "sweep:\n  pack: true" in next(packed.runs.glob("*/steps/000004/config.yaml")).read_text()
+
+
+def test_a_report_of_both_ways_says_what_training_together_gained(
+    packed: Finished, finished: Finished, tmp_path: Path
+) -> None:
+    write_report([packed.directory, finished.directory], tmp_path)
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    rows = [line for line in lines if line.endswith("times as fast |")]
+    assert len(rows) == 2  # of two and of four steps
+    for row, step in zip(rows, (2, 4), strict=True):
+        _, _, at, together, _, alone, _, gain, _ = (cell.strip() for cell in row.split("|"))
+        assert int(at) == step
+        seconds = [float(cell.removesuffix(" s")) for cell in (together, alone)]
+        assert float(gain.split()[0]) == pytest.approx(seconds[1] / seconds[0], rel=0.02)
 
 
 def disturbed_words(sweep_words: list[str], directory: Path, what: str) -> list[str]:

@@ -265,7 +265,7 @@ def test_jobs_of_a_sweep_may_each_train_on_two_devices(tiny_config: Callable[...
 
 
 def test_when_the_first_process_is_killed_the_others_go(tiny_config: Callable[..., Config]) -> None:
-    asked = words(tiny_config(), "trainer.devices=2", "trainer.max_steps=100000")
+    asked = words(tiny_config(), "trainer.devices=2", "trainer.max_steps=5000", "run.max_hours=1000")
     first = subprocess.Popen(
         [sys.executable, "train.py", *asked], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
