@@ -66,18 +66,21 @@ def finished(sweep_words: list[str], steps: Steps, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture
-def disturbed(sweep_words: list[str], tmp_path: Path) -> Callable[[str], int]:
-    """`disturbed("raise 4 3")`: run the sweep in `tmp_path` with that happening, "" for nothing; the exit code."""
+def disturbed(sweep_words: list[str], tmp_path: Path) -> Callable[..., int]:
+    """`disturbed("raise 4 3")`: run the sweep in `tmp_path` with that happening, "" for nothing; the exit code.
+
+    `disturbed("raise 4 3", words)` runs the sweep of these words.
+    """
     file = tmp_path / "disturb"
     extra = [
         "+callbacks.extra.disturb._target_=tests.sweeping.helpers.Disturb",
         f"+callbacks.extra.disturb.file={file}",
     ]
 
-    def go(what: str) -> int:
+    def go(what: str, words: list[str] = sweep_words) -> int:
         file.unlink(missing_ok=True)
         if what:
             file.write_text(what)
-        return main([*sweep_words, f"run.dir={tmp_path / 'runs'}", *extra])
+        return main([*words, f"run.dir={tmp_path / 'runs'}", *extra])
 
     return go

@@ -70,22 +70,10 @@ def test_a_job_that_is_killed_beside_another_is_told_and_the_same_words_finish_t
 
 
 @pytest.fixture
-def disturbed_beside(sweep_words: list[str], tmp_path: Path) -> Callable[[str], int]:
+def disturbed_beside(disturbed: Callable[..., int], sweep_words: list[str]) -> Callable[[str], int]:
     """As `disturbed`, with joblib."""
-    file = tmp_path / "disturb"
-    extra = [
-        "+callbacks.extra.disturb._target_=tests.sweeping.helpers.Disturb",
-        f"+callbacks.extra.disturb.file={file}",
-    ]
-
-    def go(what: str) -> int:
-        file.unlink(missing_ok=True)
-        if what:
-            file.write_text(what)
-        words = [word.replace("=4,2", "=2") for word in sweep_words]
-        return main([*words, "launcher=joblib", f"run.dir={tmp_path / 'runs'}", *extra])
-
-    return go
+    words = [*(word.replace("=4,2", "=2") for word in sweep_words), "launcher=joblib"]
+    return lambda what: disturbed(what, words)
 
 
 def written(words: list[str], runs: Path) -> tuple[Path, list[str]]:
