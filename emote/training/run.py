@@ -6,7 +6,6 @@ Nothing here computes a gradient: the loss is in `module.py` (wiring) and `emote
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 from emote.config import Config, ConfigError
@@ -24,7 +23,7 @@ from emote.training.job import build_job, encode_data
 from emote.training.loggers import build_loggers, finish, log_config, log_delivery
 from emote.training.micro_batch import fit_micro_batch
 from emote.training.only_one import only_one
-from emote.training.place import ALONE, place_of
+from emote.training.place import place_of
 from emote.training.preflight.check import preflight
 from emote.training.run_folder import RunFolder
 from emote.training.say import log_to, say, say_warnings
@@ -89,13 +88,12 @@ def _run(config: Config, command: list[str], stop: StopRequest, team: Team) -> P
             job.config = fit_micro_batch(job)
         job.mixed = check_arithmetic(job.config, decision, folder)
         started_at = folder.latest_checkpoint(at_most=step)
-        place = team.place if started_at < step else ALONE
         loggers = build_loggers(config.logger, folder.root, name, job.identity)
         try:
             log_config(loggers, config)
             with clock.phase("train"):
                 before = base_scores(job)
-                with team.training(job.config, name, started_at) if started_at < step else nullcontext():
+                with team.training(job.config, name, started_at) as place:
                     fit(job, before, stop, loggers, to_hub, place)
             say(f"trained to step {step}; writing what it leaves")
             path = deliver(job, before, command, started_at, clock)

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from omegaconf import OmegaConf
 
 from emote.config import Config
-from emote.training.place import SLURM, TORCHRUN, Place, address
+from emote.training.place import ALONE, SLURM, TORCHRUN, Place, address
 
 ERRAND, READY = "errand", "ready"
 LONGEST_ERRAND = timedelta(days=7)  # until the first process is ready: it may have to encode a large data set
@@ -52,13 +52,13 @@ class Team:
     # of the first process
 
     @contextmanager
-    def training(self, config: Config, name: str, start: int) -> Iterator[None]:
-        """With the others for the length of the block. Raises RuntimeError where one of them ends too early.
+    def training(self, config: Config, name: str, start: int) -> Iterator[Place]:
+        """With the others for the length of the block, where there is anything to train; gives the place to train at.
 
-        name, start: the run, and the step that it stands at.
+        name, start: the run, and the step that it stands at. Raises RuntimeError where another one ends too early.
         """
-        if self.place.size == 1:
-            yield
+        if self.place.size == 1 or start == config.trainer.max_steps:
+            yield ALONE
             return
         if self.store is None:
             self.store, port = _store_here()
@@ -67,7 +67,7 @@ class Team:
         try:
             self._await_others()
             with self.gathered():
-                yield
+                yield self.place
         except BaseException as error:
             if isinstance(error, RuntimeError) and (lost := self._ended(within_s=PARTING_S)):
                 raise RuntimeError(f"process {lost} of {self.place.size} ended; its message stands above") from error
