@@ -63,11 +63,6 @@ class Accelerator(Enum):
     mps = "mps"
 
 
-class Strategy(Enum):
-    auto = "auto"
-    ddp = "ddp"
-
-
 class Engine(Enum):
     local = "local"
     joblib = "joblib"
@@ -163,9 +158,6 @@ class TrainerConfig:
     accelerator: Accelerator = key("which kind of device")
     devices: int = key("how many devices of a machine share each batch", at_least=1)
     nodes: int = key("how many machines share each batch; torchrun or srun starts the processes there", at_least=1)
-    strategy: Strategy = key(
-        "how several devices share a batch: ddp (DistributedDataParallel), which is what auto takes"
-    )
     max_micro_batch: int = key("ceiling of the pictures in one pass; the rest is accumulated", at_least=1)
     num_workers: int = key("threads that decode pictures for the cache", at_least=1)
     gradient_checkpointing: bool = key("recompute activations: less memory, about 35 % more time")
@@ -222,14 +214,6 @@ class HubConfig:
 
 
 @dataclass
-class SweepConfig:
-    pack: bool = key(
-        "train the jobs of a sweep that differ only in rank, alpha, learning rate, lora.seed and step count together, "
-        "on one copy of the base model; they are runs of their own, equal to separate ones but for rounding"
-    )
-
-
-@dataclass
 class LauncherConfig:
     engine: Engine = key("what runs the jobs of a sweep; local: this process, one after the other")
     at_once: Optional[int] = key("jobs side by side at most; null: as many as there is room for", at_least=1)
@@ -266,7 +250,6 @@ class Config:
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     hub: HubConfig = field(default_factory=HubConfig)
-    sweep: SweepConfig = field(default_factory=SweepConfig)
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     run: RunConfig = field(default_factory=RunConfig)
     resume_from: Optional[str] = key(
@@ -282,7 +265,7 @@ HOW = frozenset({
     "model.config", "lora.init_from",  # their contents count
     "data.path", "data.revision", "data.split", "data.image_column", "data.text_column", "data.on_bad_item",
     "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
-    "trainer.nodes", "trainer.strategy", "trainer.max_micro_batch", "trainer.num_workers",
+    "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
     "trainer.gradient_checkpointing", "trainer.compile",
     "callbacks", "logger", "hub", "launcher", "run", "resume_from",
 })  # fmt: skip
@@ -330,7 +313,7 @@ def problems(config: Config) -> list[str]:
         return found  # the rules below may rely on the ranges
     return [
         *_data_problems(config), *_lora_problems(config), *_trainer_problems(config), *_hub_problems(config),
-        *_sweep_problems(config), *_launcher_problems(config),
+        *_launcher_problems(config),
     ]  # fmt: skip
 
 
@@ -434,19 +417,6 @@ def _trainer_problems(config: Config) -> Iterator[str]:
             f"trainer.warmup_steps must be below trainer.schedule_steps={trainer.schedule_steps}, "
             f"got {trainer.warmup_steps}"
         )
-
-
-def _sweep_problems(config: Config) -> Iterator[str]:
-    if not config.sweep.pack:
-        return
-    if config.trainer.devices * config.trainer.nodes > 1:
-        yield "sweep.pack=true trains on one device; say trainer.devices=1 trainer.nodes=1, or sweep.pack=false"
-    if config.launcher.engine is not Engine.local:
-        yield f"sweep.pack=true trains in this process, got launcher.engine={config.launcher.engine.name}; say local"
-    if config.hub.push:
-        yield "sweep.pack=true does not push while it trains; say hub.push=false, and then scripts/push.py"
-    if config.resume_from is not None:
-        yield "sweep.pack=true goes on with its own runs only; say resume_from=null, or sweep.pack=false"
 
 
 # What each engine reads besides `engine`; anything else that is said to it would do nothing.

@@ -22,7 +22,6 @@ HARDWARE_KEYS = {
         "precision",
         "accelerator",
         "devices",
-        "strategy",
         "max_micro_batch",
         "num_workers",
         "gradient_checkpointing",

@@ -75,22 +75,19 @@ def _launch_with_hydra(
     composer: Hydra, master: DictConfig, callbacks: Callbacks, sweep: Sweep
 ) -> Callable[[Sequence[Job]], None]:
     """What launches jobs of different runs by Hydra's launcher: its own, or a plug-in that hydra/launcher= names."""
-    from emote.sweeping.together import packs
-
     context = HydraContext(config_loader=composer.config_loader, callbacks=callbacks)
-    planned: dict[tuple[str, ...], list[Job]] = {}
+    planned: dict[tuple[str, ...], Job] = {}
     task = partial(_sweep_job, directory=sweep.directory, planned=planned)
     launcher = Plugins.instance().instantiate_launcher(context, task, master)
     launched = 0
 
     def launch(jobs: Sequence[Job]) -> None:
         nonlocal launched
-        wave = packs(jobs)  # what trains together is launched as its first job
-        planned.update({pack[0].words: pack for pack in wave})
-        size = master.hydra.sweeper.max_batch_size or len(wave)
-        for first in range(0, len(wave), size):
-            batch = wave[first : first + size]
-            launcher.launch([for_hydra(pack[0].words) for pack in batch], initial_job_idx=launched)
+        planned.update({job.words: job for job in jobs})
+        size = master.hydra.sweeper.max_batch_size or len(jobs)
+        for first in range(0, len(jobs), size):
+            batch = jobs[first : first + size]
+            launcher.launch([for_hydra(job.words) for job in batch], initial_job_idx=launched)
             launched += len(batch)
 
     return launch
@@ -152,20 +149,17 @@ def _single_job(composed: DictConfig) -> Any:
         return error  # a raised one Hydra would announce in its own words
 
 
-def _sweep_job(_: DictConfig, directory: Path, planned: dict[tuple[str, ...], list[Job]]) -> None:
-    """planned: what trains together, by the words of its first job, as all jobs were composed when the sweep began.
-    Hydra composes each again when its turn comes, and by then somebody may have edited conf/."""
+def _sweep_job(_: DictConfig, directory: Path, planned: dict[tuple[str, ...], Job]) -> None:
+    """planned: by the words of each job, as all were composed when the sweep began.
+
+    Hydra composes each again when its turn comes, and by then somebody may have edited conf/.
+    """
     words = as_typed(HydraConfig.get())
     quiet_libraries()
-    from emote.sweeping.run_together import run_pack  # late: it imports torch
-    from emote.sweeping.sweep import run_in_sweep
+    from emote.sweeping.sweep import run_in_sweep  # late: it imports torch
 
-    jobs = planned[tuple(words)]
     try:
-        if jobs[0].config.sweep.pack:
-            run_pack(jobs, directory)
-        else:
-            run_in_sweep(jobs[0].config, words, directory)
+        run_in_sweep(planned[tuple(words)].config, words, directory)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise

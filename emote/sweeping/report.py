@@ -18,7 +18,6 @@ from emote.sweeping.index import FAILED
 from emote.sweeping.markdown_report import write_markdown
 from emote.sweeping.page import as_page
 from emote.sweeping.results import Result, gather
-from emote.sweeping.together_report import trained_together
 from emote.training.listing import readable_bytes
 from emote.training.metrics_file import MetricsFile
 from emote.training.run_folder import RunFolder
@@ -86,8 +85,6 @@ def as_document(report: Report, output: Path) -> Document:
     if sheets := list(sheets_of(grid)):
         sections.append(Section("The same prompt and noise", [Text(ABOUT_SHEETS), *sheets]))
     sections.append(Section("Every job", [Text(ABOUT_JOBS), _jobs(report, output)]))
-    if packed := trained_together(grid):
-        sections.append(Section("Trained together", packed))
     if differences := _differences(grid):
         sections.append(Section("What differs", differences))
     if failures := _failures(grid, output):

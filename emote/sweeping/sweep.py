@@ -12,7 +12,6 @@ from emote.sweeping.index import FINISHED, Entry, Index, output_of
 from emote.sweeping.plan import Job, Plan, plan
 from emote.sweeping.report import say_report, write_report
 from emote.sweeping.to_wandb import log_report
-from emote.sweeping.together import told
 from emote.training.environment import reset_peak_memory
 from emote.training.listing import readable_age
 from emote.training.only_one import wait_for
@@ -50,8 +49,6 @@ class Sweep:
                 f"{before}{left:,} optimizer steps to compute: "
                 f"the longer jobs of a run go on from the shorter ones (all jobs, each from its start: {apart:,})"
             )
-        for line in told(planned):
-            say(line)
         if planned.follows_horizon:
             say(
                 "note: trainer.schedule_steps differs with trainer.max_steps, so the learning rate does at every step: "

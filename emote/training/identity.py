@@ -14,8 +14,6 @@ FORMAT = 1  # raise it when the same configuration would train differently
 def science(config: Config) -> dict[str, object]:
     """The keys that decide what is learned, resolved; without those that do nothing in this configuration."""
     idle = {"data.background_caption"} if is_white(config.data.background) else set()
-    if not config.sweep.pack:  # as runs alone always were
-        idle.add("sweep.pack")
     return {
         name: plain(get(config, name))
         for name, _, _ in schema_keys()

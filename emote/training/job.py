@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from diffusers import UNet2DConditionModel
 
 from emote.config import Config
 from emote.data.cache import PictureEncoder, TextEncoder
@@ -29,10 +28,7 @@ from emote.training.samples import Sampler
 
 @dataclass
 class Job:
-    """name: `<config.name>-<identity>`.  base: directory of the base model.  mixed: see `arithmetic`.
-
-    together: the names of all runs that train in one pass with this one, itself included; None for a run alone.
-    """
+    """name: `<config.name>-<identity>`.  base: directory of the base model.  mixed: see `arithmetic`."""
 
     config: Config
     name: str
@@ -45,7 +41,6 @@ class Job:
     sampler: Sampler
     held_out: HeldOut
     mixed: bool = False
-    together: list[str] | None = None
 
     @property
     def identity(self) -> str:
@@ -65,11 +60,10 @@ def build_job(
     decision: Decision,
     prepared: Prepared,
     estimate: Estimate | None = None,
-    unet: UNet2DConditionModel | None = None,
 ) -> Job:
     """Load the UNet with its adapter and set up what draws and scores. Nothing is computed yet.
 
-    weights: fingerprints of what the adapter rests on.  unet: without an adapter, for this job alone; None: loaded.
+    weights: fingerprints of what the adapter rests on.
     """
     # what the base model's losses and pictures depend on, beside the pictures and prompts themselves
     base_key = repr((weights, decision.frozen, decision.device, config.trainer.compile, layout_of(config.data)))
@@ -81,7 +75,7 @@ def build_job(
         decision=decision,
         prepared=prepared,
         estimate=estimate,
-        module=_build_module(config, base, prepared, decision, unet),
+        module=_build_module(config, base, prepared, decision),
         sampler=Sampler(
             config.callbacks.samples,
             partial(components.load_vae, base, torch.float32, "cpu", variant=config.model.variant),
@@ -144,10 +138,8 @@ def _prepare(
     )
 
 
-def _build_module(
-    config: Config, base: Path, prepared: Prepared, decision: Decision, unet: UNet2DConditionModel | None
-) -> LoraModule:
-    unet = unet or components.load_unet(base, decision.frozen, variant=config.model.variant)
+def _build_module(config: Config, base: Path, prepared: Prepared, decision: Decision) -> LoraModule:
+    unet = components.load_unet(base, decision.frozen, variant=config.model.variant)
     if config.trainer.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     attach(unet, config.lora)

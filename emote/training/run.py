@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from emote.config import Config, ConfigError
+from emote.config import Config
 from emote.quiet import quiet_libraries
 from emote.training.arithmetic import check_arithmetic
 from emote.training.clock import Clock
@@ -41,11 +41,6 @@ def run(config: Config, command: list[str]) -> Path:
     beside the first one only help it to train.
     Raises ConfigError for a user's mistake, Interrupted after a signal (what was done is saved).
     """
-    if config.sweep.pack:
-        raise ConfigError(
-            "sweep.pack=true trains the runs of a sweep together, got a run alone; "
-            "say python train.py -m lora.rank=2,4 … (with Hydra's basic sweeper), or sweep.pack=false"
-        )
     quiet_libraries()
     say_warnings()
     team = Team.of(place_of(config))

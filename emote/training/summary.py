@@ -53,7 +53,6 @@ def summarise(
         },
         "micro_batch": micro_batch(config.trainer),
         "mixed": job.mixed,
-        "together": job.together,
         "adapter": {
             "rank": config.lora.rank,
             "alpha": config.lora.alpha,
