@@ -6,10 +6,9 @@ Values live in `conf/`, once each; this file holds none. It knows OmegaConf and 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from string import Formatter
@@ -17,9 +16,7 @@ from typing import Any, Dict, List, Optional, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-
-class ConfigError(Exception):
-    """A mistake of the user's: what is wrong and what to do, in a few lines. Only entry points exit on it."""
+from emote.util.hints import nearest
 
 
 class Source(Enum):
@@ -299,11 +296,6 @@ def get(config: Config, name: str) -> Any:
 
 def as_text(value: Any) -> str:
     return value.name if isinstance(value, Enum) else str(value)
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
 
 
 def problems(config: Config) -> list[str]:

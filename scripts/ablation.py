@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from emote.experiments.ablate import AblationOptions, ablate
-from emote.experiments.words import run_experiments
+from emote.experiments.overrides import run_experiments
 
 if __name__ == "__main__":
     sys.exit(run_experiments(AblationOptions, ablate, __doc__, sys.argv[1:]))

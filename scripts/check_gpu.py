@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.keywords import run_script
-from emote.training.check_gpu import check_gpu
-from emote.training.check_gpu_findings import CheckConfig
+from emote.cli.keywords import run_script
+from emote.tools.gpu_check.check import check_gpu
+from emote.tools.gpu_check.findings import CheckConfig
 
 if __name__ == "__main__":
     sys.exit(run_script(CheckConfig, check_gpu, __doc__, sys.argv[1:]))

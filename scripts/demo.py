@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.app.serve import DemoOptions, serve
-from emote.keywords import run_script
+from emote.cli.keywords import run_script
+from emote.demo.serve import DemoOptions, serve
 
 if __name__ == "__main__":
     sys.exit(run_script(DemoOptions, serve, __doc__, sys.argv[1:]))

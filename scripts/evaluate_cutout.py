@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.evaluation.cutout_report import Options, evaluate
-from emote.keywords import run_script
+from emote.cli.keywords import run_script
+from emote.tools.cutout_eval.report import Options, evaluate
 
 if __name__ == "__main__":
     sys.exit(run_script(Options, evaluate, __doc__, sys.argv[1:]))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.keywords import run_script
-from emote.publishing.export import Export, export
+from emote.cli.keywords import run_script
+from emote.inference.export import Export, export
 
 if __name__ == "__main__":
     sys.exit(run_script(Export, export, __doc__, sys.argv[1:]))

@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.keywords import run_script
-from emote.sampling.job import generate
-from emote.sampling.options import Options
+from emote.cli.keywords import run_script
+from emote.inference.job import generate
+from emote.inference.options import Options
 
 if __name__ == "__main__":
     sys.exit(run_script(Options, generate, __doc__, sys.argv[1:]))

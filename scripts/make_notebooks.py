@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.keywords import run_script
-from emote.notebooks.make import Options, make
+from emote.cli.keywords import run_script
+from emote.tools.notebooks.make import Options, make
 
 if __name__ == "__main__":
     sys.exit(run_script(Options, make, __doc__, sys.argv[1:]))

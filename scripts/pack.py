@@ -16,12 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.keywords import run_script
-from emote.packing.options import PackOptions
+from emote.cli.keywords import run_script
+from emote.packs.options import PackOptions
 
 
 def main(options: PackOptions) -> int:
-    from emote.packing.job import pack  # late: help and mistakes need no scipy
+    from emote.packs.job import pack  # late: help and mistakes need no scipy
 
     return pack(options)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.pretraining.make import main
+from emote.tools.pretraining.make import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

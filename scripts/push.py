@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.keywords import run_script
-from emote.training.push_later import Push, push_later
+from emote.cli.keywords import run_script
+from emote.hub.push_later import Push, push_later
 
 if __name__ == "__main__":
     sys.exit(run_script(Push, push_later, __doc__, sys.argv[1:]))

@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.config import ConfigError, key
-from emote.keywords import run_script
+from emote.cli.keywords import run_script
+from emote.config import key
+from emote.util.errors import ConfigError
 
 
 @dataclass
@@ -31,9 +32,9 @@ class Options:
 def main(options: Options) -> None:
     if not options.runs:
         raise ConfigError("runs must name sweeps or runs, got nothing")
-    from emote.sweeping.index import FILE  # late: they import torch
-    from emote.sweeping.report import say_report, write_report
-    from emote.sweeping.results import find
+    from emote.sweeps.index import FILE  # late: they import torch
+    from emote.sweeps.reports.report import say_report, write_report
+    from emote.sweeps.reports.results import find
 
     runs_dir = Path(options.dir)
     found = [find(name, runs_dir) for name in options.runs]

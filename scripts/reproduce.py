@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from emote.experiments.overrides import run_experiments
 from emote.experiments.reproduce import ReproduceOptions, reproduce
-from emote.experiments.words import run_experiments
 
 if __name__ == "__main__":
     sys.exit(run_experiments(ReproduceOptions, reproduce, __doc__, sys.argv[1:]))

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rich.console import Console
 
-from emote.config import ConfigError, nearest
+from emote.util.errors import ConfigError
+from emote.util.hints import nearest
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
             return 2
         options[name] = value
 
-    from emote.training.listing import delete_run, list_runs, print_runs, readable_bytes
+    from emote.runs.listing import delete_run, list_runs, print_runs, readable_bytes
 
     directory = Path(options["dir"])
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from emote.cli.keywords import run_script
 from emote.config import key
-from emote.keywords import run_script
 
 
 @dataclass
@@ -27,9 +27,9 @@ class Options:
 
 
 def main(options: Options) -> None:
-    from emote.app.chromium import chromium
-    from emote.app.screenshot import take
-    from emote.app.serve import DemoOptions, running
+    from emote.demo.serve import DemoOptions, running
+    from emote.tools.chromium import chromium
+    from emote.tools.screenshot import take
 
     with running(DemoOptions(run=options.run, runs_dir=options.runs_dir)) as demo, chromium() as browser:
         for file in take(browser, demo.url, Path(options.out), options.subjects, options.draw, options.dark):

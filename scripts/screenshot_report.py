@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from emote.config import ConfigError, key
-from emote.keywords import run_script
+from emote.cli.keywords import run_script
+from emote.config import key
+from emote.util.errors import ConfigError
 
 WIDTH_PX = 960
 
@@ -27,8 +28,8 @@ class Options:
 
 
 def main(options: Options) -> None:
-    from emote.app.chromium import chromium
-    from emote.files import write_with
+    from emote.tools.chromium import chromium
+    from emote.util.files import write_with
 
     found = sorted(Path("runs/sweeps").glob("*/report.html"), key=lambda path: path.stat().st_mtime)
     file = Path(options.report) if options.report else found[-1] if found else None

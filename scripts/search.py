@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from emote.experiments.overrides import run_experiments
 from emote.experiments.search import SearchOptions, search
-from emote.experiments.words import run_experiments
 
 if __name__ == "__main__":
     sys.exit(run_experiments(SearchOptions, search, __doc__, sys.argv[1:]))

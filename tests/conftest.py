@@ -87,8 +87,8 @@ def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A real Chromium, one a process: Playwright can be started once at a time. Skips where there is none."""
-    from emote.app.chromium import chromium
-    from emote.config import ConfigError
+    from emote.tools.chromium import chromium
+    from emote.util.errors import ConfigError
 
     with ExitStack() as stack:
         try:
@@ -112,6 +112,45 @@ def make_config() -> Callable[..., Config]:
             return to_dataclass(compose("config", [*overrides, *typed]))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny_config(
+    make_config: Callable[..., Config], tiny_sd: Path, tmp_path: Path, shared_cache: Path
+) -> Callable[..., Config]:
+    """The smoke experiment on the tiny model: 24 pictures, 6 steps of 4, checkpoints every 2."""
+
+    def make(**values: Any) -> Config:
+        defaults: dict[str, Any] = {
+            "model.path": tiny_sd,
+            "model.resolution": 32,
+            "data.max_items": 24,
+            "trainer.max_steps": 6,
+            "trainer.accelerator": "cpu",
+            "callbacks.checkpoint.every_steps": 2,
+            "callbacks.validation.every_steps": 3,
+            "callbacks.samples.inference_steps": 2,
+            "run.dir": tmp_path / "runs",
+            "run.cache_dir": shared_cache,
+        }
+        return make_config("experiment=smoke", **(defaults | values))
+
+    return make
+
+
+@pytest.fixture
+def tiny_run(tiny_config: Callable[..., Config]) -> Callable[..., Path]:
+    def go(**values: Any) -> Path:
+        from emote.training.run import run
+
+        return run(tiny_config(**values), ["experiment=smoke"])
+
+    return go
 
 
 def first_job(words: list[str]) -> list[str]:

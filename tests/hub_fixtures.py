@@ -23,15 +23,15 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setattr("emote.publishing.push.FIRST_WAIT_S", 0.01)
-        monkeypatch.setattr("emote.publishing.push.LONGEST_WAIT_S", 0.05)
+        monkeypatch.setattr("emote.hub.push.FIRST_WAIT_S", 0.01)
+        monkeypatch.setattr("emote.hub.push.LONGEST_WAIT_S", 0.05)
         yield server
 
 
 @pytest.fixture(scope="session")
 def delivered(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run of 4 steps on the tiny Stable Diffusion, made once; not to be written to."""
-    from emote.command_line import compose_config
+    from emote.cli import compose_config
     from emote.training.run import run
 
     where = tmp_path_factory.mktemp("delivered")

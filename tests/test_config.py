@@ -9,10 +9,10 @@ import pytest
 import yaml
 from omegaconf import MISSING
 
-from emote.command_line import compose_config
-from emote.command_line.composing import CONF, hydra_over_conf
-from emote.command_line.composing import compose as compose_words
-from emote.command_line.keys import SECTIONS
+from emote.cli import compose_config
+from emote.cli.composing import CONF, hydra_over_conf
+from emote.cli.composing import compose as compose_words
+from emote.cli.keys import SECTIONS
 from emote.config import GROUPS, HOW, Config, TrainerConfig, get, micro_batch, problems, schema_keys, to_dataclass
 
 LEAVES = [name for name, _, _ in schema_keys()]

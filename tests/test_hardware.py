@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from emote.command_line import compose_config
+from emote.cli import compose_config
 from emote.config import micro_batch
-from emote.model.precision import Machine, decide
+from emote.models.precision import Machine, decide
 
 MACHINES = {
     "t4": Machine("Tesla T4", (7, 5)),

@@ -16,22 +16,24 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("emote",),  # its __init__
-    ("quiet",),
-    ("files",),
+    ("util",),
     ("config",),
-    ("keywords",),
     ("data",),
-    ("model",),
-    ("sampling",),
-    ("looking",),
-    ("packing",),
+    ("models",),
+    ("diffusion",),
+    ("lora",),
+    ("runs",),
     ("evaluation",),
-    ("publishing",),
+    ("imaging",),
+    ("inference",),
+    ("packs",),
+    ("hub",),
     ("training",),
-    ("sweeping",),
-    ("pretraining", "app"),
-    ("command_line",),
-    ("experiments", "notebooks"),
+    ("sweeps",),
+    ("cli",),
+    ("experiments",),
+    ("demo",),
+    ("tools",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
@@ -86,7 +88,7 @@ def test_every_import_names_a_module_that_exists() -> None:
 
 def test_mistakes_are_found_without_waiting_for_torch() -> None:
     code = (
-        "import sys, emote.config, emote.command_line\n"
+        "import sys, emote.config, emote.cli\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'peft', 'pytorch_lightning', 'matplotlib', 'wandb'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -16,8 +16,8 @@ from emote.data.art import art_files
 from emote.data.images import Layout, to_pixels
 from emote.data.naming import catalogue, concept_of
 from emote.data.split import held_out_concepts
-from emote.model import components
-from emote.sampling.generate import generate
+from emote.diffusion.generate import generate
+from emote.models import components
 from tests.conftest import ROOT
 
 MINI = ROOT / "weights" / "mini"

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from emote.command_line import compose_config, main
+from emote.cli import compose_config, main
 from tests.conftest import ROOT, first_job
 
 TEXT = (ROOT / "README.md").read_text()

@@ -14,7 +14,7 @@ COLOURS = 4  # of each picture, where the background is random
 
 # Colours that drawings rarely have at their rims, so that a figure stands out from each and can be cut out again: of
 # 400 drawings each of OpenMoji and Twemoji, at most 1.4 % of the rims come near one (grey 14 %, orange 15 %,
-# black 31 %). Another palette trains differently: raise FORMAT in `emote.training.identity` with it.
+# black 31 %). Another palette trains differently: raise FORMAT in `emote.runs.identity` with it.
 PALETTE = ("green", "cyan", "blue", "purple", "magenta")
 
 

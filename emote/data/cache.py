@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emote.config import ConfigError
 from emote.data.background import colour_count, colours_of, is_white, pixels_of
 from emote.data.images import BadImage, Layout, decode_for, is_transparent, lay_out
 from emote.data.item import Item
 from emote.data.shards import Group, Rows, Shards, complete
+from emote.util.errors import ConfigError
 
 PictureEncoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 """float32 [B, 3, H, W] in [-1, 1] to the posterior's mean and log-variance, each [B, C, h, w]."""

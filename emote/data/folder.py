@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from emote.config import ConfigError
 from emote.data.images import suffixes
 from emote.data.item import Item, Skipped
 from emote.data.naming import concept_of
+from emote.util.errors import ConfigError
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from emote.config import ConfigError, DataConfig
+from emote.config import DataConfig
 from emote.data.item import Item, Skipped
 from emote.data.naming import concept_of
+from emote.util.errors import ConfigError
 
 INSTEAD = "to train without the Hub: python train.py experiment=quickstart"
 

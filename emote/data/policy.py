@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from emote.config import ConfigError, OnBadItem
+from emote.config import OnBadItem
 from emote.data.item import Skipped
+from emote.util.errors import ConfigError
 
 NAMED = 10  # how many bad items a message spells out; a count stands for the rest
 

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from safetensors import safe_open
 from torch import Tensor
 
-from emote.config import ConfigError
+from emote.util.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from emote.config import ConfigError, key
+from emote.config import key
 from emote.experiments.variants import DEFINITION, Variant, read_definition, variants
-from emote.quiet import quiet_libraries
+from emote.util.errors import ConfigError
+from emote.util.quiet import quiet_libraries
 
 
 @dataclass
@@ -31,8 +32,8 @@ def ablate(options: AblationOptions, words: list[str]) -> Path:
         raise ConfigError("data.held_out must be above 0 for an ablation, got 0")
     quiet_libraries()
     from emote.experiments.ablation_report import report_on  # late: these import torch
-    from emote.experiments.judge import Judge
-    from emote.training.say import say
+    from emote.experiments.adapter_eval import Judge
+    from emote.util.console import say
 
     delivered = _run_all(planned)
     judge, losses = Judge(planned[0].config), []
@@ -50,9 +51,9 @@ def _command(options: AblationOptions, words: list[str]) -> list[str]:
 
 
 def _run_all(planned: list[Variant]) -> list[Path]:
-    from emote.training.listing import readable_age
+    from emote.runs.listing import readable_age
     from emote.training.run import run
-    from emote.training.say import say
+    from emote.util.console import say
 
     delivered: list[Path] = []
     spent: list[float] = []  # seconds of the runs that were not finished before

@@ -11,11 +11,11 @@ from typing import Any
 from emote.config import Config
 from emote.evaluation.crossed import CrossedResult, compare_over_seeds
 from emote.evaluation.effects import plot_effects
-from emote.evaluation.markdown import interval, signed, table
 from emote.experiments.variants import Variant
-from emote.files import write_json, write_text, write_with
-from emote.training.metrics_file import MetricsFile
-from emote.training.say import say
+from emote.runs.metrics_file import MetricsFile
+from emote.util.console import say
+from emote.util.files import write_json, write_text, write_with
+from emote.util.markdown import interval, signed, table
 
 Losses = list[list[float]]  # [seeds, pictures]
 

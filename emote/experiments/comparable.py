@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from emote.config import Config, ConfigError, as_text, get, schema_keys
+from emote.config import Config, as_text, get, schema_keys
+from emote.util.errors import ConfigError
 
 # what decides which pictures are held out and how their loss is computed
 COMPARED = [

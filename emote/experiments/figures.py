@@ -11,7 +11,7 @@ from typing import Any
 from emote.config import Config
 from emote.experiments import reported
 from emote.experiments.reported import Figure
-from emote.training.metrics_file import Row as Metrics
+from emote.runs.metrics_file import Row as Metrics
 from emote.training.summary import MEAN_OF_STEPS
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emote.command_line import compose_config
-from emote.config import Config, ConfigError, key
+from emote.cli import compose_config
+from emote.config import Config, key
 from emote.experiments import reported
 from emote.experiments.comparable import check_comparable
-from emote.quiet import quiet_libraries
+from emote.util.errors import ConfigError
+from emote.util.quiet import quiet_libraries
 
 
 @dataclass

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from emote.config import Config, schema_keys
-from emote.evaluation.markdown import interval, percent, signed, table
 from emote.evaluation.paired import PairedResult, compare
 from emote.experiments import reported
+from emote.experiments.adapter_eval import Judge
 from emote.experiments.comparable import differences
 from emote.experiments.figures import Line, figures
-from emote.experiments.judge import Judge
-from emote.files import write_json, write_text
-from emote.training.metrics_file import MetricsFile
-from emote.training.say import say
+from emote.runs.metrics_file import MetricsFile
+from emote.util.console import say
+from emote.util.files import write_json, write_text
+from emote.util.markdown import interval, percent, signed, table
 
 Runs = dict[str, tuple[Config, Path]]  # by experiment: its configuration and its deliverables
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from emote.command_line import compose_config
-from emote.config import Config, ConfigError, key
+from emote.cli import compose_config
+from emote.config import Config, key
 from emote.experiments.search_space import Part, read_space
-from emote.quiet import quiet_libraries
+from emote.util.errors import ConfigError
+from emote.util.quiet import quiet_libraries
 
 RUN = "run"  # of a trial: the run's directory
 LEFT = "left"  # of the study: trials whose process was gone before they ended
@@ -83,8 +84,8 @@ class Search:
 
     def go(self) -> Path:
         from emote.experiments.search_report import trials_section
-        from emote.sweeping.report import say_report, write_report
-        from emote.training.say import say
+        from emote.sweeps.reports.report import say_report, write_report
+        from emote.util.console import say
 
         say(f"search {self.directory.name}: {self.options.trials} trials, looked at after {self.steps} steps")
         while self._take_up() < self.options.trials:
@@ -124,8 +125,8 @@ class Search:
     def _try_one(self) -> None:
         import traceback
 
-        from emote.files import write_text
-        from emote.training.say import say
+        from emote.util.console import say
+        from emote.util.files import write_text
 
         # locked, or another worker would find the trial before it is held, or draw from the same seed
         with FileLock(self.directory / ".ask.lock"):
@@ -147,7 +148,7 @@ class Search:
 
     def _run(self, trial: Any, chosen: Sequence[str]) -> None:
         from emote.training.run import run
-        from emote.training.say import say
+        from emote.util.console import say
 
         loss = float("nan")
         for step in self.steps:

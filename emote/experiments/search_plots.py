@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from emote.sweeping.document import Block, Drawing, Text
+from emote.sweeps.reports.document import Block, Drawing, Text
 
 FEW = 4  # finished trials; with fewer, nothing is said about what mattered
 A_ROW = 3  # keys in one slice plot

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from emote.experiments.search_plots import plots
-from emote.sweeping.document import Section, Table
+from emote.sweeps.reports.document import Section, Table
 
 ENDED = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed"}
 

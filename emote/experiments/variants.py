@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from emote.command_line import compose_config
-from emote.command_line.composing import CONF, compose_job, hydra_over_conf
-from emote.config import Config, ConfigError, schema_keys, to_dataclass
+from emote.cli import compose_config
+from emote.cli.composing import CONF, compose_job, hydra_over_conf
+from emote.config import Config, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
+from emote.util.errors import ConfigError
 
 DEFINITION = CONF / "ablation.yaml"
 KEYS = {"experiment": str, "seeds": list, "words": list, "steps": list}

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from emote.config import Config, micro_batch
 from emote.data.prepared import TrainingSet
-from emote.files import write_json
+from emote.hub.run_pushes import ToHub
 from emote.training.callbacks.checkpoint import Checkpoint
 from emote.training.callbacks.follow import Follow
 from emote.training.callbacks.hub import PushToHub
@@ -20,12 +20,12 @@ from emote.training.callbacks.metrics import Metrics
 from emote.training.callbacks.progress import ProgressLine
 from emote.training.callbacks.samples import Samples
 from emote.training.callbacks.validation import Validation
-from emote.training.interrupt import StopRequest
+from emote.training.distributed.process_index import ALONE, Place, Placed
 from emote.training.job import Job
-from emote.training.place import ALONE, Place, Placed
 from emote.training.precision import AtomicCheckpointIO, precision_plugin
-from emote.training.say import say
-from emote.training.to_hub import ToHub
+from emote.util.console import say
+from emote.util.files import write_json
+from emote.util.interrupt import StopRequest
 
 
 def fit(

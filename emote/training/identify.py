@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from emote.config import Config, ConfigError, DataConfig
+from emote.config import Config, DataConfig
 from emote.data.prepared import Scan, scan
-from emote.model import components
-from emote.model.precision import Decision, decide
-from emote.model.start import start_key
-from emote.training.identity import identity
-from emote.training.run_folder import RunFolder
+from emote.lora.warm_start import start_key
+from emote.models import components
+from emote.models.precision import Decision, decide
+from emote.runs.identity import identity
+from emote.runs.run_folder import RunFolder
+from emote.util.errors import ConfigError
 
 
 @dataclass(frozen=True)

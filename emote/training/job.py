@@ -14,15 +14,15 @@ import torch
 from emote.config import Config
 from emote.data.cache import PictureEncoder, TextEncoder
 from emote.data.prepared import Prepared, Scan, layout_of, prepare
-from emote.model import components
-from emote.model.adapter import attach
-from emote.model.precision import Decision
-from emote.model.prompts import PromptEncoder
-from emote.model.start import start_from
-from emote.training.held_out import HeldOut
+from emote.evaluation.held_out import HeldOut
+from emote.lora.adapter import attach
+from emote.lora.warm_start import start_from
+from emote.models import components
+from emote.models.precision import Decision
+from emote.models.prompts import PromptEncoder
+from emote.runs.run_folder import RunFolder
 from emote.training.module import LoraModule
 from emote.training.preflight.estimate import Estimate
-from emote.training.run_folder import RunFolder
 from emote.training.samples import Sampler
 
 

@@ -18,10 +18,11 @@ from urllib.parse import urlparse
 
 from PIL import Image
 
-from emote.config import Config, ConfigError, LoggerConfig
-from emote.publishing.background import within
-from emote.publishing.hub import NotNow
-from emote.training.say import say
+from emote.config import Config, LoggerConfig
+from emote.hub.background import within
+from emote.hub.client import NotNow
+from emote.util.console import say
+from emote.util.errors import ConfigError
 
 PROBE_S, INIT_S, FINISH_S = 3.0, 20.0, 60.0  # that a run waits for W&B: is it there, at the start, at the end
 STEP = "trainer/global_step"  # as Lightning's logger has it

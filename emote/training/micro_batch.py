@@ -9,11 +9,12 @@ from dataclasses import replace
 import torch
 from torch.utils.data import default_collate
 
-from emote.config import Config, ConfigError, micro_batch, share_of_device
+from emote.config import Config, micro_batch, share_of_device
 from emote.data.prepared import TrainingSet
-from emote.model.adapter import trainable
+from emote.lora.adapter import trainable
 from emote.training.job import Job
-from emote.training.say import say
+from emote.util.console import say
+from emote.util.errors import ConfigError
 
 
 def fit_micro_batch(job: Job) -> Config:

@@ -10,10 +10,10 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from emote.config import Schedule, TrainerConfig
-from emote.model import objective
-from emote.model.adapter import adapter_state, load_adapter_state, trainable
-from emote.model.conditioning import predict
-from emote.training.team import mean_over_team
+from emote.diffusion import objective
+from emote.lora.adapter import adapter_state, load_adapter_state, trainable
+from emote.models.conditioning import predict
+from emote.training.distributed.process_group import mean_over_team
 
 Batch = dict[str, torch.Tensor]
 

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
-from emote.files import write_with
+from emote.util.files import write_with
 
 
 class ScaledFloat32Adapter(MixedPrecision):

@@ -1,6 +1,6 @@
 """A run from its configuration to its deliverables: identify, encode, train or go on, deliver.
 
-Nothing here computes a gradient: the loss is in `module.py` (wiring) and `emote/model/objective.py` (maths).
+Nothing here computes a gradient: the loss is in `module.py` (wiring) and `emote/diffusion/objective.py` (maths).
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ import json
 from pathlib import Path
 
 from emote.config import Config
-from emote.quiet import quiet_libraries
-from emote.training.arithmetic import check_arithmetic
-from emote.training.clock import Clock
-from emote.training.deliver import deliver
-from emote.training.elsewhere import go_on_from, keep_for_going_on
-from emote.training.environment import device_name, git_revision
+from emote.hub.resume import go_on_from, keep_for_going_on
+from emote.hub.run_pushes import ToHub, start_pushes
+from emote.runs.environment import device_name, git_revision
+from emote.runs.identity import deliverable_key
+from emote.runs.lock import only_one
+from emote.runs.run_folder import RunFolder
+from emote.training.artifacts import deliver
+from emote.training.distributed.process_group import Team
+from emote.training.distributed.process_index import place_of
+from emote.training.distributed.worker import help_out
 from emote.training.fit import base_scores, fit
 from emote.training.identify import identify
-from emote.training.identity import deliverable_key
-from emote.training.interrupt import Interrupted, StopRequest
 from emote.training.job import build_job, encode_data
 from emote.training.loggers import build_loggers, finish, log_config, log_delivery
 from emote.training.micro_batch import fit_micro_batch
-from emote.training.only_one import only_one
-from emote.training.place import place_of
+from emote.training.numerics import check_arithmetic
 from emote.training.preflight.check import preflight
-from emote.training.run_folder import RunFolder
-from emote.training.say import log_to, say, say_warnings
-from emote.training.team import Team
-from emote.training.to_hub import ToHub, start_pushes
-from emote.training.worker import help_out
+from emote.util.console import log_to, say, say_warnings
+from emote.util.interrupt import Interrupted, StopRequest
+from emote.util.quiet import quiet_libraries
+from emote.util.timer import Clock
 
 __all__ = ["Interrupted", "is_delivered", "run"]
 

@@ -12,17 +12,18 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from emote.config import ConfigError, SamplesConfig
+from emote.config import SamplesConfig
 from emote.data.cache import TextEmbeddings
-from emote.files import write_with
-from emote.model.adapter import adapter_scaled, without_adapter
-from emote.sampling.generate import BATCH, generate
-from emote.sampling.png_text import Parameters, save_png, write_parameters
-from emote.sampling.request import Request
-from emote.sampling.sheet import before_after_sheet
+from emote.diffusion.generate import BATCH, generate
+from emote.imaging.sheet import before_after_sheet
+from emote.inference.png_metadata import Parameters, save_png, write_parameters
+from emote.inference.request import Request
+from emote.lora.adapter import adapter_scaled, without_adapter
 from emote.training.callbacks.progress import progress_bar
 from emote.training.module import LoraModule
-from emote.training.once import once
+from emote.util.errors import ConfigError
+from emote.util.files import write_with
+from emote.util.memoize import once
 
 
 class Sampler:

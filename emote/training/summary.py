@@ -10,12 +10,12 @@ from typing import Any
 
 from emote.config import micro_batch
 from emote.evaluation.paired import PairedResult
-from emote.model.adapter import trainable
-from emote.training.clock import Clock
-from emote.training.environment import device_name, git_revision, package_versions, peak_memory_bytes
-from emote.training.identity import deliverable_key
+from emote.lora.adapter import trainable
+from emote.runs.environment import device_name, git_revision, package_versions, peak_memory_bytes
+from emote.runs.identity import deliverable_key
+from emote.runs.metrics_file import Row
 from emote.training.job import Job
-from emote.training.metrics_file import Row
+from emote.util.timer import Clock
 
 MEAN_OF_STEPS = 500  # as the reported run's losses
 

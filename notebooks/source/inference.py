@@ -25,16 +25,16 @@ SUBJECTS = ["grinning face", "cat face", "fairy", "monkey face", "red apple", "c
 
 # %%
 # %matplotlib inline
-from emote.quiet import quiet_libraries
+from emote.util.quiet import quiet_libraries
 
 quiet_libraries()
 
-from emote.looking.figures import grid
-from emote.model.locate import PROJECT
-from emote.sampling.found import find_adapter
-from emote.sampling.request import Request
-from emote.sampling.studio import Studio
-from emote.sampling.wording import choose_template, in_template
+from emote.inference.image_generator import Studio
+from emote.inference.prompt_template import choose_template, in_template
+from emote.inference.request import Request
+from emote.inference.resolve_adapter import find_adapter
+from emote.models.locate import PROJECT
+from emote.tools.inspect.figures import grid
 
 adapter = find_adapter(RUN, PROJECT / RUNS)
 studio = Studio(adapter.base, device=DEVICE)

@@ -31,7 +31,7 @@ LOOP_STEPS = 30  # of the two short trainings that show the faults
 
 # %%
 # %matplotlib inline
-from emote.quiet import quiet_libraries
+from emote.util.quiet import quiet_libraries
 
 quiet_libraries()
 
@@ -43,20 +43,21 @@ import torch
 from IPython.utils.capture import capture_output
 from PIL import ImageChops
 
-from emote.command_line import compose_config
+from emote.cli import compose_config
 from emote.data.art import art_items
 from emote.data.images import Layout, decode_for, lay_out
-from emote.looking.attention import recorded
-from emote.looking.figures import BLUE, GREY, PALE, RED, grid, heat_over, plots, similarities
-from emote.looking.parts import Parts, emoji_picture
-from emote.model import components, objective
-from emote.model.adapter import attach, trainable
-from emote.model.adapter_file import read_adapter
-from emote.model.conditioning import predict
-from emote.sampling.found import find_adapter
-from emote.sampling.request import Request
-from emote.sampling.schedulers import make_scheduler
-from emote.sampling.studio import Studio
+from emote.diffusion import objective
+from emote.diffusion.samplers import make_scheduler
+from emote.inference.image_generator import Studio
+from emote.inference.request import Request
+from emote.inference.resolve_adapter import find_adapter
+from emote.lora.adapter import attach, trainable
+from emote.lora.adapter_file import read_adapter
+from emote.models import components
+from emote.models.conditioning import predict
+from emote.tools.inspect.attention import recorded
+from emote.tools.inspect.figures import BLUE, GREY, PALE, RED, grid, heat_over, plots, similarities
+from emote.tools.inspect.parts import Parts, emoji_picture
 from emote.training.run import run
 
 sd = Parts(MODEL)

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from emote.config import ConfigError
 from emote.data import shards
 from emote.data.cache import Latents, TextEmbeddings, build_latents, build_text
 from emote.data.images import Layout, to_pixels
 from emote.data.item import Item, content_key
 from emote.data.shards import group_keys
+from emote.util.errors import ConfigError
 from tests.data.helpers import CountingEncoder, CountingTextEncoder, content_of, items_of
 
 ROOT = Path(__file__).resolve().parents[2]

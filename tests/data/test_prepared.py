@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from emote.config import ConfigError, OnBadItem
+from emote.config import OnBadItem
 from emote.data.item import Skipped
 from emote.data.order import item_at
 from emote.data.policy import apply_policy
 from emote.data.prepared import Prepared, Scan, TrainingSet, prepare, scan
 from emote.data.split import held_out_concepts, join_concepts
+from emote.util.errors import ConfigError
 from tests.data.helpers import CountingEncoder, CountingTextEncoder, bytes_of, data_config, write_folder
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from emote.config import ConfigError
 from emote.data.art import art_files
 from emote.data.images import Layout, to_pixels
 from emote.data.item import Item, Skipped
 from emote.data.naming import catalogue, concept_of
 from emote.data.sources import open_source
+from emote.util.errors import ConfigError
 from tests.data.helpers import SVG, bytes_of, data_config, encoded, picture, write_folder
 
 

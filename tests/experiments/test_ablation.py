@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emote.config import ConfigError
 from emote.experiments.ablate import AblationOptions, ablate
 from emote.experiments.variants import DEFINITION, read_definition, variants
+from emote.util.errors import ConfigError
 
 SMALL = """
 experiment: reported

@@ -13,14 +13,15 @@ import pytest
 import torch
 import yaml
 
-from emote.command_line import compose_config, main
-from emote.command_line.composing import CONF, hydra_over_conf
-from emote.command_line.composing import compose as compose_words
-from emote.config import Config, ConfigError, as_text, problems, schema_keys, to_dataclass
+from emote.cli import compose_config, main
+from emote.cli.composing import CONF, hydra_over_conf
+from emote.cli.composing import compose as compose_words
+from emote.config import Config, as_text, problems, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
 from emote.experiments.variants import DEFINITION, read_definition, variants
-from emote.model.precision import Machine, decide
-from emote.training.identity import science
+from emote.models.precision import Machine, decide
+from emote.runs.identity import science
+from emote.util.errors import ConfigError
 from tests.conftest import first_job
 
 NAMES = [name for name, _, _ in schema_keys()]

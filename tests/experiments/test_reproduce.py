@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from emote.config import ConfigError
+from emote.experiments.overrides import run_experiments
 from emote.experiments.reproduce import ReproduceOptions, compose_each, reproduce
-from emote.experiments.words import run_experiments
+from emote.util.errors import ConfigError
 
 TITLE = "| reported "
 

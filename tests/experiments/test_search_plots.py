@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from emote.experiments.search_plots import plots
-from emote.sweeping.document import Block, Drawing, Text
+from emote.sweeps.reports.document import Block, Drawing, Text
 
 optuna = pytest.importorskip("optuna", reason="the search needs optuna")
 

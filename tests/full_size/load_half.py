@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from emote.config import ModelConfig
-from emote.model import components
+from emote.models import components
 from tests.full_size.sd15 import describe
 
 

@@ -9,17 +9,17 @@ import psutil
 import torch
 
 from emote.config import TrainerConfig
-from emote.model import components
-from emote.model.adapter import attach, trainable
-from emote.model.precision import Decision
-from emote.training.check_gpu_findings import CheckConfig
-from emote.training.check_gpu_steps import RandomRows, trainer_config
-from emote.training.environment import peak_memory_bytes
+from emote.lora.adapter import attach, trainable
+from emote.models import components
+from emote.models.precision import Decision
+from emote.runs.environment import peak_memory_bytes
+from emote.tools.gpu_check.findings import CheckConfig
+from emote.tools.gpu_check.steps import RandomRows, trainer_config
 from emote.training.module import LoraModule
 from emote.training.preflight.estimate import memory_by_phase
 from emote.training.preflight.work import count_work
 from tests.full_size.sd15 import describe
-from tests.model.helpers import lora_config
+from tests.models.helpers import lora_config
 
 RESOLUTION, BATCH = 128, 1
 

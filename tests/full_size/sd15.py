@@ -54,7 +54,7 @@ def save_random(directory: Path) -> Path:
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    from emote.model.single_file import PUBLISHED
+    from emote.models.single_file import PUBLISHED
 
     torch.manual_seed(0)
     with torch.device("meta"):
@@ -75,7 +75,7 @@ def save_random(directory: Path) -> Path:
 
 def filled(model: nn.Module) -> Any:
     """A model of the meta device with random weights, whose answers are finite."""
-    from emote.training.check_gpu_steps import fill_randomly
+    from emote.tools.gpu_check.steps import fill_randomly
 
     model = fill_randomly(model.to_empty(device="cpu"))
     for name, buffer in model.named_buffers():
@@ -88,8 +88,8 @@ def with_adapter(unet_config: dict[str, Any], rank: int) -> Any:
     """The UNet without memory for its weights, with an adapter on its attention that has some."""
     from diffusers import UNet2DConditionModel
 
-    from emote.model.adapter import attach, trainable
-    from tests.model.helpers import lora_config
+    from emote.lora.adapter import attach, trainable
+    from tests.models.helpers import lora_config
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(**unet_config)

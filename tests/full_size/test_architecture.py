@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from emote.model.adapter import trainable
-from emote.model.formats import save_diffusers, save_kohya
-from emote.model.single_file import PUBLISHED
+from emote.lora.adapter import trainable
+from emote.lora.formats import save_diffusers, save_kohya
+from emote.models.single_file import PUBLISHED
 from tests.full_size.sd15 import CLIP, SCHEDULE, UNET, VAE, attention_modules, shapes, with_adapter
-from tests.model.helpers import lora_config
+from tests.models.helpers import lora_config
 
 RANK = 8
 

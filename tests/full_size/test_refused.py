@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from emote.command_line import main
-from emote.model.single_file import PUBLISHED
-from emote.model.weights import STEMS, weighted_parts
+from emote.cli import main
+from emote.models.single_file import PUBLISHED
+from emote.models.weights import STEMS, weighted_parts
 
 
 def test_4500_steps_of_stable_diffusion_on_a_cpu_are_refused_by_saying_how_long_they_take(

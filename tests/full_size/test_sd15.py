@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import ROOT
 from tests.full_size.sd15 import attention_modules, save_random
-from tests.model.single_files import write_single_file
+from tests.models.single_files import write_single_file
 
 pytestmark = pytest.mark.slow
 GB = 10**9
@@ -101,10 +101,10 @@ def test_three_steps_from_a_directory_and_from_one_file_stay_within_12_gb(
 
 
 def test_a_published_adapter_loads_draws_and_becomes_a_kohya_file(model: Path, tmp_path: Path) -> None:
-    from emote.model import components
-    from emote.model.formats import load_for_sampling, save_kohya
-    from emote.sampling.generate import generate
-    from tests.model.helpers import lora_config
+    from emote.diffusion.generate import generate
+    from emote.lora.formats import load_for_sampling, save_kohya
+    from emote.models import components
+    from tests.models.helpers import lora_config
 
     generator = torch.Generator().manual_seed(0)
     published = {}

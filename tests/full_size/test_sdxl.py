@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from emote.model.adapter import trainable
-from emote.model.formats import save_diffusers, save_kohya
+from emote.lora.adapter import trainable
+from emote.lora.formats import save_diffusers, save_kohya
 from tests.full_size.sd15 import shapes, with_adapter
 from tests.full_size.sdxl import UNET, attention_modules, save_random_unet
 from tests.full_size.test_sd15 import described
-from tests.model.helpers import lora_config
+from tests.models.helpers import lora_config
 
 RANK = 8
 

@@ -13,10 +13,11 @@ import pytest
 import wandb
 from PIL import Image
 
-from emote.command_line import compose_config
-from emote.config import Config, ConfigError
+from emote.cli import compose_config
+from emote.config import Config
 from emote.training.loggers import build_loggers, has_key
 from emote.training.run import run
+from emote.util.errors import ConfigError
 from tests.hub_server import HubServer
 from tests.training.wandb_log import Log, read_log
 

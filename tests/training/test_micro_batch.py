@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from emote.config import Config, ConfigError, micro_batch
+from emote.config import Config, micro_batch
 from emote.data.prepared import scan
-from emote.model import components
-from emote.model.adapter import adapter_state, trainable
-from emote.model.precision import Decision
+from emote.lora.adapter import adapter_state, trainable
+from emote.models import components
+from emote.models.precision import Decision
+from emote.runs.run_folder import RunFolder
 from emote.training.job import Job, build_job, encode_data
 from emote.training.micro_batch import fit_micro_batch, largest_that_fits
-from emote.training.run_folder import RunFolder
+from emote.util.errors import ConfigError
 
 
 def out_of_memory_above(limit: int, tried: list[int]) -> Callable[[int], None]:

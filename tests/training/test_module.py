@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from emote.config import Config
-from emote.model import components
-from emote.model.adapter import attach, trainable
+from emote.lora.adapter import attach, trainable
+from emote.models import components
 from emote.training.callbacks.metrics import stuck_share
 from emote.training.module import LoraModule, learning_rate_factor
 

@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from emote.config import Config, ConfigError
-from emote.training.interrupt import Interrupted
+from emote.config import Config
 from emote.training.run import run
+from emote.util.errors import ConfigError
+from emote.util.interrupt import Interrupted
 from tests.conftest import ROOT
 
 Runner = Callable[..., Path]
@@ -193,7 +194,7 @@ def test_other_arithmetic_needs_consent_and_is_recorded(tiny_run: Runner) -> Non
 )
 def test_what_decides_what_is_learned_makes_another_run(tiny_config: Callable[..., Config], change: dict) -> None:
     from emote.data.prepared import scan
-    from emote.training.identity import identity
+    from emote.runs.identity import identity
 
     one, other = tiny_config(), tiny_config(**change)
     assert identity(one, scan(one.data).identity, {}) != identity(other, scan(other.data).identity, {})
@@ -204,7 +205,7 @@ def test_what_decides_what_is_learned_makes_another_run(tiny_config: Callable[..
     [{"trainer.max_steps": 9}, {"name": "other"}, {"trainer.max_micro_batch": 1}, {"callbacks.samples.every_steps": 1}],
 )
 def test_how_a_run_is_done_is_not_part_of_its_identity(tiny_config: Callable[..., Config], change: dict) -> None:
-    from emote.training.identity import identity
+    from emote.runs.identity import identity
 
     assert identity(tiny_config(), "data", {}) == identity(tiny_config(**change), "data", {})
 
@@ -236,7 +237,7 @@ def test_a_run_without_held_out_items_or_prompts_works(tiny_run: Runner) -> None
 def test_a_signal_saves_and_the_same_command_goes_on(
     tiny_config: Callable[..., Config], tiny_run: Runner, tmp_path: Path
 ) -> None:
-    from emote.training import interrupt
+    from emote.util import interrupt
 
     straight = tiny_run()
     config = tiny_config(**{"run.dir": tmp_path / "other"})

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from emote.config import Accelerator
-from emote.sampling.job import generate
-from emote.sampling.options import Options
-from emote.sampling.png_text import read_parameters
-from tests.training.conftest import Runner
+from emote.inference.job import generate
+from emote.inference.options import Options
+from emote.inference.png_metadata import read_parameters
+
+Runner = Callable[..., Path]
 
 
 def apart(first: Path, second: Path) -> int:

@@ -14,11 +14,11 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 from emote.config import ModelConfig
-from emote.model import components
-from emote.sampling.found import find_adapter
-from emote.sampling.request import Request
-from emote.sampling.schedulers import SAMPLERS
-from emote.sampling.studio import Studio
+from emote.diffusion.samplers import SAMPLERS
+from emote.inference.image_generator import Studio
+from emote.inference.request import Request
+from emote.inference.resolve_adapter import find_adapter
+from emote.models import components
 from emote.training.run import run
 
 

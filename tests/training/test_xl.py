@@ -15,14 +15,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from emote.config import ModelConfig
-from emote.model import components
-from emote.model.conditioning import predict
-from emote.model.formats import load_for_sampling
-from emote.sampling.found import find_adapter
-from emote.sampling.request import Request
-from emote.sampling.studio import Studio
+from emote.inference.image_generator import Studio
+from emote.inference.request import Request
+from emote.inference.resolve_adapter import find_adapter
+from emote.lora.formats import load_for_sampling
+from emote.models import components
+from emote.models.conditioning import predict
 from emote.training.run import run
-from tests.model.helpers import PRESETS
+from tests.models.helpers import PRESETS
 
 FILES = ("pytorch_lora_weights.safetensors", "smoke.safetensors")
 

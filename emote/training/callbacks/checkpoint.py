@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 
+from emote.runs.run_folder import RunFolder
 from emote.training.callbacks.step import StepCallback, is_due
-from emote.training.interrupt import StopRequest
+from emote.training.distributed.process_group import greatest_in_team
 from emote.training.module import LoraModule
-from emote.training.run_folder import RunFolder
-from emote.training.team import greatest_in_team
+from emote.util.interrupt import StopRequest
 
 
 class Checkpoint(StepCallback):

@@ -8,14 +8,14 @@ from statistics import fmean
 
 import pytorch_lightning as pl
 
+from emote.hub.resume import keep_for_going_on
+from emote.hub.run_pushes import ToHub
+from emote.training.artifacts import Delivery, kohya_metadata, write_config
 from emote.training.callbacks.step import StepCallback
-from emote.training.clock import Clock
-from emote.training.deliver import Delivery, kohya_metadata, write_config
-from emote.training.elsewhere import keep_for_going_on
 from emote.training.job import Job
 from emote.training.module import LoraModule
 from emote.training.summary import summarise
-from emote.training.to_hub import ToHub
+from emote.util.timer import Clock
 
 
 class PushToHub(StepCallback):

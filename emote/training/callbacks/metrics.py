@@ -8,13 +8,13 @@ import time
 import pytorch_lightning as pl
 import torch
 
-from emote.model.adapter import trainable
+from emote.lora.adapter import trainable
+from emote.runs.environment import peak_memory_bytes
+from emote.runs.metrics_file import MetricsFile
 from emote.training.callbacks.step import StepCallback
-from emote.training.environment import peak_memory_bytes
 from emote.training.loggers import log_row
-from emote.training.metrics_file import MetricsFile
 from emote.training.module import LoraModule
-from emote.training.say import say
+from emote.util.console import say
 
 STUCK_EVERY_STEPS = 50
 STUCK_ALARM = 0.5

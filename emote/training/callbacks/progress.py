@@ -7,10 +7,10 @@ import time
 import pytorch_lightning as pl
 from rich.progress import Progress
 
-from emote.sampling.progress import progress_bar as bar_on
 from emote.training.callbacks.step import StepCallback
 from emote.training.module import LoraModule
-from emote.training.say import console, say
+from emote.util.console import console, say
+from emote.util.progress import progress_bar as bar_on
 
 
 def progress_bar() -> Progress:

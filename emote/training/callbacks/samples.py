@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 
+from emote.runs.run_folder import RunFolder
 from emote.training.callbacks.step import StepCallback
 from emote.training.loggers import log_samples
 from emote.training.module import LoraModule
-from emote.training.run_folder import RunFolder
 from emote.training.samples import Sampler
-from emote.training.say import say
+from emote.util.console import say
 
 
 class Samples(StepCallback):

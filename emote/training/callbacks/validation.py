@@ -7,13 +7,13 @@ from statistics import fmean
 import pytorch_lightning as pl
 from safetensors.torch import save_file
 
-from emote.files import write_with
-from emote.model.adapter import adapter_state
+from emote.evaluation.held_out import HeldOut
+from emote.lora.adapter import adapter_state
+from emote.runs.run_folder import RunFolder
 from emote.training.callbacks.step import StepCallback, is_due
-from emote.training.held_out import HeldOut
 from emote.training.module import LoraModule
-from emote.training.run_folder import RunFolder
-from emote.training.say import say
+from emote.util.console import say
+from emote.util.files import write_with
 
 
 class Validation(StepCallback):

@@ -10,14 +10,15 @@ from pathlib import Path
 import psutil
 import torch
 
-from emote.config import Config, ConfigError, micro_batch, share_of_device
+from emote.config import Config, micro_batch, share_of_device
 from emote.data.prepared import Scan
-from emote.model.precision import Decision
-from emote.training.listing import readable_bytes
+from emote.models.precision import Decision
+from emote.runs.listing import readable_bytes
+from emote.runs.run_folder import RunFolder
 from emote.training.preflight.estimate import Estimate, estimate
 from emote.training.preflight.work import check_start
-from emote.training.run_folder import RunFolder
-from emote.training.say import say
+from emote.util.console import say
+from emote.util.errors import ConfigError
 
 HOURS_ON_GPU, HOURS_ON_CPU = 12.0, 6.0  # where `run.max_hours` is null
 CGROUP = Path("/sys/fs/cgroup")

@@ -12,7 +12,7 @@ import psutil
 from emote.config import Config, micro_batch, share_of_device
 from emote.data.background import colour_count
 from emote.data.prepared import Scan
-from emote.model.precision import Decision
+from emote.models.precision import Decision
 from emote.training.preflight.speed import SECONDS_A_STEP, Speed, speed_of
 from emote.training.preflight.work import DRAWN_AT_ONCE, Work, count_work
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from emote.model.precision import BF16_EMULATION_COST, Decision, emulates_bf16
+from emote.models.precision import BF16_EMULATION_COST, Decision, emulates_bf16
 from emote.training.preflight.ledger import BACKWARD, FORWARD, Operation, Spec
 from emote.training.preflight.work import Counted
 

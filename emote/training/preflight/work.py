@@ -15,11 +15,11 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from emote.config import Init, LoraConfig
 from emote.data.prepared import encoded_at_once
-from emote.model.adapter import attach, target_names, trainable
-from emote.model.conditioning import is_packed, predict
-from emote.model.start import start_from
-from emote.sampling.generate import BATCH as DRAWN_AT_ONCE
-from emote.sampling.generate import decoded_at_once
+from emote.diffusion.generate import BATCH as DRAWN_AT_ONCE
+from emote.diffusion.generate import decoded_at_once
+from emote.lora.adapter import attach, target_names, trainable
+from emote.lora.warm_start import start_from
+from emote.models.conditioning import is_packed, predict
 from emote.training.preflight.ledger import Ledger, Operation
 
 __all__ = ["DRAWN_AT_ONCE", "Counted", "Work", "check_start", "count_work"]

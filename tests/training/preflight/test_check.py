@@ -11,14 +11,15 @@ import psutil
 import pytest
 import torch
 
-from emote.config import Config, ConfigError
+from emote.config import Config
 from emote.data.prepared import scan
-from emote.model.precision import Decision
-from emote.model.single_file import PUBLISHED
+from emote.models.precision import Decision
+from emote.models.single_file import PUBLISHED
+from emote.runs.run_folder import RunFolder
 from emote.training.preflight import check
 from emote.training.preflight.check import Free, lines, preflight, readable_seconds, refusals, say_comparison
 from emote.training.preflight.estimate import Estimate, estimate
-from emote.training.run_folder import RunFolder
+from emote.util.errors import ConfigError
 
 CPU = Decision(torch.device("cpu"), torch.float32, "")
 GPU = Decision(torch.device("cuda"), torch.float16, "")

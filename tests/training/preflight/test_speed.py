@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from emote.model.precision import Decision
+from emote.models.precision import Decision
 from emote.training.preflight.speed import GPU_TFLOPS, gpu_rate, matmul_rate, speed_of, timed_here
 from emote.training.preflight.work import count_work
-from tests.model.helpers import lora_config
+from tests.models.helpers import lora_config
 
 CPU = torch.device("cpu")
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32

@@ -8,12 +8,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from emote.config import ConfigError
-from emote.model import components
-from emote.model.adapter import attach, trainable
-from emote.model.single_file import PUBLISHED
+from emote.lora.adapter import attach, trainable
+from emote.models import components
+from emote.models.single_file import PUBLISHED
 from emote.training.preflight.work import Work, check_start, count_work
-from tests.model.helpers import lora_config
+from emote.util.errors import ConfigError
+from tests.models.helpers import lora_config
 
 SD15 = PUBLISHED / "sd15"
 

@@ -1,0 +1,130 @@
+"""What `python train.py` calls: flags, and the exit code.
+
+0; 2 for mistakes; 1 for a sweep with failures; 130 interrupted; 143 terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+import typing
+from pathlib import Path
+
+import hydra
+from hydra._internal.hydra import Hydra
+from hydra.errors import HydraException
+
+from emote import __version__
+from emote.cli.checking import check
+from emote.cli.composing import CONF, compose_job, for_hydra, hydra_over_conf, register_schema
+from emote.cli.explaining import did_you_mean, explained, together
+from emote.cli.help_text import help_text
+from emote.cli.keys import LEAVES
+from emote.cli.running import run_job, run_single, run_sweep
+from emote.config import Config, to_dataclass
+from emote.util.errors import ConfigError
+from emote.util.hints import nearest
+
+
+def main(argv: list[str]) -> int:
+    """Do what the words say; returns the exit code. Unforeseen exceptions of a single run are raised as they are."""
+    try:
+        flags = _read_flags(argv)
+        if flags.hydra_help or flags.info or flags.shell_completion:
+            return _leave_to_hydra(argv)
+        with hydra_over_conf() as composer:
+            return _dispatch(composer, flags)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except HydraException as error:  # not a job's: jobs raise their own
+        print(f"error: {explained(error)}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
+        return 128 + 13
+    except KeyboardInterrupt as stop:  # emote.training's Interrupted is one, and knows its signal
+        print(str(stop) or "interrupted", file=sys.stderr)
+        return 128 + int(getattr(stop, "signal_number", 2))
+
+
+def compose_config(words: list[str]) -> Config:
+    """The checked configuration that the words of a command line compose to; raises ConfigError with all mistakes."""
+    with hydra_over_conf() as composer:
+        found = check(composer, words, sweep=False)
+        return to_dataclass(compose_job(composer, found.first, found.composed))
+
+
+def _dispatch(composer: Hydra, flags: argparse.Namespace) -> int:
+    words: list[str] = flags.words
+    if flags.config_dir:
+        if not (folder := Path(flags.config_dir).resolve()).is_dir():
+            raise ConfigError(f"--config-dir must name a directory, got {flags.config_dir}")
+        words = [*words, f'hydra.searchpath=["file://{folder}"]']
+    if flags.version:
+        print(f"emote {__version__}")
+    elif flags.help:
+        print(help_text(composer, words))
+    elif flags.cfg:
+        if flags.multirun:
+            raise ConfigError("--cfg shows one configuration: leave out -m, and say one value for each key")
+        check(composer, words, sweep=False)
+        composer.show_cfg("config", for_hydra(words), flags.cfg, flags.package, flags.resolve)
+    elif flags.resolve or flags.package:
+        raise ConfigError("--resolve and --package go with --cfg: python train.py --cfg job --resolve")
+    elif check(composer, words, sweep=flags.multirun).sweep:
+        return run_sweep(composer, words)
+    else:
+        run_single(composer, words)
+    return 0
+
+
+class _Flags(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigError(f"{message}\n`python train.py --help` explains what can be typed")
+
+
+def _read_flags(argv: list[str]) -> argparse.Namespace:
+    parser = _Flags(prog="train.py", add_help=False, allow_abbrev=False)
+    for names in ("--help -h", "--version", "--multirun -m", "--run -r", "--resolve", "--hydra-help"):
+        parser.add_argument(*names.split(), action="store_true")
+    parser.add_argument("--shell-completion", "-sc", action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--info", "-i", const="all", nargs="?")
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("words", nargs="*")
+    flags, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        raise ConfigError(
+            together([f"{word} is no flag{did_you_mean(_without_dashes(word, parser))}" for word in unknown])
+        )
+    if flags.run and flags.multirun:
+        raise ConfigError("--run and --multirun exclude each other")
+    return flags
+
+
+def _without_dashes(word: str, parser: argparse.ArgumentParser) -> str | None:
+    bare = word.lstrip("-")
+    if re.match(r"[\w./]+=", bare) or bare in LEAVES:
+        return bare if "=" in bare else f"{bare}=…"
+    return nearest(word, [flag for flag in parser._option_string_actions if flag.startswith("--")])
+
+
+def _leave_to_hydra(argv: list[str]) -> int:
+    register_schema()
+    root, saved = logging.getLogger(), sys.argv
+    handlers, level = list(root.handlers), root.level
+    sys.argv = [saved[0], *argv]
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    finally:
+        sys.argv = saved
+        root.handlers[:] = handlers  # --info has everything that anybody logs printed, from then on
+        root.setLevel(level)
+    return 0

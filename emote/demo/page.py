@@ -1,0 +1,128 @@
+"""The page: what is where, and which control calls what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from emote.demo import markup
+from emote.demo.handlers import ANOTHER, LARGEST_SEED, Desk, roll, wording
+from emote.packs.platforms import Platform
+
+STYLE = Path(__file__).with_name("style.css")
+LARGEST_SCALE = 2.0
+MOST_STEPS = 60
+# a click on a button with data-choice, inside a piece of HTML, reaches Python as that piece's select event
+CHOOSE = """
+element.addEventListener('click', event => {
+  const button = event.target.closest('[data-choice]');
+  if (button) trigger('select', {index: Number(button.dataset.choice)});
+});
+"""
+START = "Press Generate. Both pictures start from the same noise, so what differs is what was learned."
+# Generate and Cancel change places in the browser. Generate comes back with the drawing's end or the answer to Cancel,
+# not with the click: Gradio would drop a click on Generate until then
+BEGIN = "(...inputs) => { document.body.classList.add('drawing'); return inputs; }"
+END = "() => document.body.classList.remove('drawing')"
+SAVE = "() => document.querySelector('#zip').click()"
+
+
+html = partial(gr.HTML, apply_default_css=False)
+
+
+def build_page(desk: Desk) -> gr.Blocks:
+    first = desk.catalogue.first
+    with gr.Blocks(title="StableEmote", analytics_enabled=False) as page:
+        head = html(desk.header(first), elem_id="head")
+        with gr.Row(elem_id="desk", equal_height=False):
+            with gr.Column(scale=4, min_width=300, elem_id="controls"):
+                prompt = gr.Textbox(first.subjects[0], label="What should it show?", info=wording(first), lines=1,
+                                    max_lines=5, elem_id="prompt")  # fmt: skip
+                examples = html(markup.examples(first.subjects), elem_id="examples", js_on_load=CHOOSE)
+                generate = gr.Button("Generate", variant="primary", elem_id="generate")
+                cancel = gr.Button("Cancel", elem_id="cancel")
+                with gr.Column(elem_id="settings"):
+                    lora_scale = gr.Slider(0, LARGEST_SCALE, first.lora_scale, step=0.05, label="LoRA scale",
+                                           buttons=[], info="How much of the style: 0 is the base model.",
+                                           elem_id="lora-scale", interactive=first.adapter is not None)  # fmt: skip
+                    with gr.Row(elem_id="seed-row"):
+                        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, elem_id="seed",
+                                         min_width=100)  # fmt: skip
+                        dice = gr.Button("Roll", elem_id="dice", min_width=60, scale=0)
+                    with gr.Accordion("Steps and guidance", open=False, elem_id="more"):
+                        steps = gr.Slider(1, MOST_STEPS, 25, step=1, label="Steps", buttons=[], elem_id="steps")
+                        guidance = gr.Slider(1, 15, first.guidance_scale, step=0.5, label="Guidance", buttons=[],
+                                             elem_id="guidance", info="How literally the prompt is taken.")  # fmt: skip
+                    with gr.Accordion("Model", open=False, elem_id="models"):
+                        model = gr.Dropdown(list(desk.catalogue.choices), value=first.label, label="Runs on this disk",
+                                            elem_id="model")  # fmt: skip
+                        hub = gr.Textbox(label="Or from the Hugging Face Hub", placeholder="owner/name", elem_id="hub")
+                        fetch = gr.Button("Fetch", size="sm", elem_id="fetch")
+            with gr.Column(scale=7, min_width=300, elem_id="result"):
+                titles = (markup.BASE, markup.TUNED) if first.adapter else (markup.BASE,)
+                stage = html(markup.empty_stage(titles, START), elem_id="stage")
+                with gr.Row(elem_id="actions"):
+                    transparent = gr.Checkbox(True, label="Transparent", elem_id="transparent", min_width=120)
+                    another = gr.Button("Another one", elem_id=ANOTHER, min_width=110)
+                    add = gr.Button("Add to pack", elem_id="add", min_width=110)
+                chat = html(markup.chat(None), elem_id="chat")
+        with gr.Row(elem_id="shelf", equal_height=False):
+            with gr.Column(scale=7, min_width=300):
+                html("<h2>Made in this session</h2>")
+                gallery = html(markup.gallery([], [], 0, True), elem_id="gallery", js_on_load=CHOOSE)
+            with gr.Column(scale=4, min_width=300):
+                html("<h2>Your pack</h2>")
+                pack = html(markup.pack([], []), elem_id="pack", js_on_load=CHOOSE)
+                with gr.Row(elem_id="downloads"):
+                    html('<p class="hint">Download for</p>', elem_id="download-label")
+                    downloads = {name: gr.Button(name.title(), size="sm", min_width=80, elem_id=f"download-{name}")
+                                 for name in Platform.__members__}  # fmt: skip
+                zip_file = gr.DownloadButton("zip", visible="hidden", elem_id="zip")
+
+        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        chosen = [prompt, examples, head, guidance, lora_scale]
+        pictures = [stage, chat, gallery]
+
+        page.load(desk.open, None, model, **hidden)
+        page.unload(desk.leave)
+        model.input(desk.choose, [model, prompt], chosen, **hidden)
+        gr.on([fetch.click, hub.submit], desk.from_hub, [hub, prompt], [model, *chosen], api_visibility="private",
+              show_progress="minimal", show_progress_on=hub)  # fmt: skip
+        examples.select(desk.pick_example, model, prompt, **hidden)
+        dice.click(roll, None, seed, queue=False, **hidden)
+
+        starts = [generate.click, prompt.submit, another.click]
+        drawing = gr.on(
+            starts,
+            desk.draw,
+            [prompt, seed, steps, guidance, lora_scale, transparent, model],
+            [seed, *pictures],
+            js=BEGIN,
+            trigger_mode="once",
+            concurrency_limit=1,
+            show_progress_on=stage,
+            api_visibility="private",
+        )
+        drawing.then(None, js=END)
+        drawing.failure(None, js=END)
+        cancel.click(desk.cancel, None, None, queue=False, cancels=[drawing], **hidden)
+
+        transparent.input(desk.look, transparent, pictures, **hidden)
+        gallery.select(desk.bring_back, transparent, pictures, **hidden)
+        add.click(desk.add_to_pack, transparent, pack, **hidden)
+        pack.select(desk.take_out, None, pack, **hidden)
+        for name, button in downloads.items():
+            written = button.click(_writer(desk, name), None, zip_file, api_visibility="private")
+            written.success(None, js=SAVE)
+    return page
+
+
+def _writer(desk: Desk, platform: str) -> Callable[..., Path]:
+    def write(request: gr.Request) -> Path:
+        return desk.download(platform, request)
+
+    return write

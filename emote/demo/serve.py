@@ -1,0 +1,141 @@
+"""Put the page on this machine's own address, and clean up after it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emote.config import Accelerator, key
+from emote.util.errors import ConfigError
+from emote.util.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from emote.demo.session import Visits
+    from emote.demo.shared_generator import SharedStudio
+
+HOST = "127.0.0.1"
+CLOSING_S = 1
+QUEUE_LENGTH = 32  # drawings that may wait
+
+
+@dataclass
+class DemoOptions:
+    run: str | None = key("what to open with: a run, adapter file or Hub name, or base; the newest quickstart, else "
+                          "the newest run, if left out", default=None)  # fmt: skip
+    model: str | None = key("base model, as in scripts/generate.py; the run's own if left out", default=None)
+    runs_dir: str = key("where runs are kept", default="runs")
+    device: Accelerator = key("auto, cpu, cuda or mps", default=Accelerator.auto)
+    port: int | None = key(
+        "of 127.0.0.1; 7860 or the next that is free if left out", at_least=1, at_most=65535, default=None
+    )
+    open: bool = key("open the page in the browser", default=True)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo: its address, its base model, its visitors, and the folder that it writes to."""
+
+    url: str
+    studio: SharedStudio
+    visits: Visits
+    folder: Path
+
+
+def serve(options: DemoOptions) -> int:
+    """Serve until Ctrl-C. Raises ConfigError where the port is taken, there is no such run, or gradio is missing."""
+    from emote.util.interrupt import StopRequest
+
+    with suppress(KeyboardInterrupt), StopRequest(), running(options) as demo:
+        print(f"the demo is at {demo.url}  (Ctrl-C stops it)", flush=True)
+        if options.open:
+            webbrowser.open(demo.url)
+        while True:
+            time.sleep(3600)
+    print("stopped")
+    return 0
+
+
+@contextmanager
+def running(options: DemoOptions) -> Iterator[Demo]:
+    """The demo, as long as the block lasts. All that it writes lies in a directory that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="emote-demo-")).resolve()
+    try:
+        with _environment(
+            GRADIO_TEMP_DIR=str(folder / "files"),  # the only folder that the page may read
+            GRADIO_EXAMPLES_CACHE=str(folder / "examples"),
+            GRADIO_ANALYTICS_ENABLED="False",
+            NO_PROXY=f"{os.environ.get('NO_PROXY', os.environ.get('no_proxy', ''))},{HOST}".lstrip(","),
+        ):
+            yield from _launched(options, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
+    quiet_libraries()
+    try:
+        from emote.demo.page import STYLE, build_page
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ConfigError("the demo needs gradio; pip install -e '.[demo]'") from error
+    from emote.demo.catalogue import Catalogue
+    from emote.demo.handlers import Desk
+    from emote.demo.session import Visits
+    from emote.demo.shared_generator import SharedStudio
+    from emote.demo.theme import theme
+
+    catalogue = Catalogue(Path(options.runs_dir), options.run, options.model)
+    studio, visits = SharedStudio(options.device.value), Visits(folder / "files")
+    studio.load(catalogue.first.model)  # a mistake is better known now than at the first press of a button
+    page = build_page(Desk(studio, catalogue, visits)).queue(max_size=QUEUE_LENGTH)
+    try:
+        _, url, _ = page.launch(
+            server_name=HOST,
+            server_port=options.port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            inbrowser=False,
+            mcp_server=False,
+            ssr_mode=False,
+            pwa=False,
+            enable_monitoring=False,
+            run_history=False,  # would keep prompts in the browser
+            footer_links=[],
+            theme=theme(),
+            head=f"<style>{STYLE.read_text(encoding='utf-8')}</style>",  # css= rewrites selectors
+        )
+    except OSError as error:
+        taken = f"port={options.port} is taken; leave port= out and a free one is found" if options.port else str(error)
+        raise ConfigError(taken) from error
+    try:
+        yield Demo(url, studio, visits, folder)
+    finally:
+        visits.cancel_all()
+        page.server.config.timeout_graceful_shutdown = CLOSING_S  # pages may still be open,
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # which would be reported as errors
+        page.close(verbose=False)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,186 @@
+"""What one visitor of the page has made: drawings, a pack, and the files that show them."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from emote.demo.catalogue import Choice
+from emote.imaging.cutout import cut_out
+from emote.imaging.fitting import fit
+from emote.inference.output import slug
+from emote.inference.png_metadata import CHUNK, save_png
+from emote.inference.request import Request
+from emote.packs.names import shortcodes
+from emote.packs.pack import PackItem, write_pack
+from emote.util.errors import ConfigError
+
+SMALL_PX = 64  # emoji within text, sharp on screens with two pixels a point
+KEPT_AFTER_LEAVING_S = 3600.0  # a phone that was put away comes back
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One prompt from one noise: by the base model and, where there is an adapter, by the fine-tuned one.
+
+    words: what was typed, before the template.
+    """
+
+    words: str
+    request: Request
+    choice: Choice
+    base: Image.Image
+    tuned: Image.Image | None
+
+    @cached_property
+    def base_cut(self) -> Image.Image:
+        return cut_out(self.base)
+
+    @cached_property
+    def tuned_cut(self) -> Image.Image | None:
+        return cut_out(self.tuned) if self.tuned else None
+
+    def picture(self, kind: str, transparent: bool) -> Image.Image:
+        """kind: base or tuned."""
+        picture = getattr(self, f"{kind}_cut" if transparent else kind)
+        assert isinstance(picture, Image.Image), f"there is no {kind} picture"
+        return picture
+
+    @property
+    def result(self) -> str:
+        """The kind that the visitor came for."""
+        return "tuned" if self.tuned else "base"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An emoji of the pack, and a small picture of it."""
+
+    item: PackItem
+    file: Path
+
+
+class Visit:
+    """One open page: its drawings, which of them is on the stage, and its pack. `folder` is its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.drawings: list[Drawing] = []
+        self.shown: int | None = None
+        self.pack: dict[int, Packed] = {}  # by the drawing's number
+        self.fetched: dict[str, Choice] = {}  # adapters that this visitor got from the Hub
+        self.left_at: float | None = None
+        self._cancelled = threading.Event()
+        self._saving = threading.Lock()
+
+    def begin(self) -> threading.Event:
+        """The event that `cancel` sets for the drawing that begins now."""
+        self._cancelled = threading.Event()
+        return self._cancelled
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def add(self, drawing: Drawing) -> None:
+        self.drawings.append(drawing)
+        self.shown = len(self.drawings) - 1
+
+    def file(self, number: int, kind: str, transparent: bool) -> Path:
+        """A PNG of one of its pictures, which says how it was drawn. kind: base, tuned or small."""
+        file = self.folder / f"{number:03d}-{kind}{'-cut' if transparent else ''}.png"
+        with self._saving:
+            if not file.exists():
+                drawing = self.drawings[number]
+                if kind == "small":
+                    picture = small(drawing.picture(drawing.result, transparent), transparent)
+                else:
+                    picture = drawing.picture(kind, transparent)
+                save_png(picture, file, getattr(drawing, kind, drawing.base).info.get(CHUNK))
+        return file
+
+    def add_to_pack(self, number: int, transparent: bool) -> None:
+        """Put the result in as it is shown; again for the same drawing replaces it.
+
+        Raises ConfigError where nothing was left when the background was cut away.
+        """
+        drawing = self.drawings[number]
+        picture = drawing.picture(drawing.result, transparent).convert("RGBA")
+        fit(picture, 1, is_square=True)
+        item = PackItem(
+            prompt=drawing.words,
+            seed=drawing.request.seed,
+            image=picture,
+            model=drawing.choice.label if drawing.tuned else drawing.choice.model.path,
+            licence=drawing.choice.licence,
+        )
+        self.pack[number] = Packed(item, self.file(number, "small", transparent))
+
+    def take_out(self, place: int) -> None:
+        for number in list(self.pack)[place : place + 1]:
+            del self.pack[number]
+
+    def names(self) -> list[str]:
+        """The shortcodes that the pack's emoji will have."""
+        return shortcodes(packed.item.prompt for packed in self.pack.values())
+
+    def write_pack(self, platform: str) -> Path:
+        """The zip for one platform. Raises ConfigError for an empty pack, and where a limit cannot be met."""
+        if not self.pack:
+            raise ConfigError("the pack is empty; add a picture first")
+        (written,) = write_pack([packed.item for packed in self.pack.values()], [platform], self.folder / "packs")
+        return written.replace(written.with_name(f"emoji-{platform}.zip"))
+
+
+class Visits:
+    """The visitors by the name that Gradio gives an open page. root: where their folders go."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._visits: dict[str, Visit] = {}
+        self._changing = threading.Lock()
+
+    def of(self, session: str) -> Visit:
+        with self._changing:
+            visit = self._visits.get(session)
+            if visit is None:
+                folder = self.root / secrets.token_hex(16)  # pages can read files whose names they know
+                folder.mkdir(parents=True)
+                visit = self._visits[session] = Visit(folder)
+            visit.left_at = None
+            return visit
+
+    def leave(self, session: str) -> None:
+        """The page was closed, or lost its connection: stop drawing; forget those that left long ago."""
+        now = time.monotonic()
+        with self._changing:
+            if session in self._visits:
+                self._visits[session].cancel()
+                self._visits[session].left_at = now
+            gone = [name for name, v in self._visits.items() if v.left_at and now - v.left_at > KEPT_AFTER_LEAVING_S]
+            for name in gone:
+                shutil.rmtree(self._visits.pop(name).folder, ignore_errors=True)
+
+    def cancel_all(self) -> None:
+        for visit in list(self._visits.values()):
+            visit.cancel()
+
+
+def small(picture: Image.Image, transparent: bool) -> Image.Image:
+    """For use within text: as it will be in a pack, or the whole picture where it was not cut out."""
+    if transparent:
+        with suppress(ConfigError):  # nothing is visible
+            return fit(picture, SMALL_PX, is_square=True)
+    return picture.resize((SMALL_PX, SMALL_PX), Image.Resampling.LANCZOS)
+
+
+def file_name(words: str, seed: int, kind: str = "") -> str:
+    """What a saved picture is called."""
+    return "-".join(filter(None, (slug(words), str(seed), kind))) + ".png"

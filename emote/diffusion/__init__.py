@@ -1,0 +1,1 @@
+"""The maths of latent diffusion: the training objective, the samplers, and drawing."""

@@ -1,0 +1,135 @@
+"""Going on with a run on another machine: what that needs is kept beside what is pushed, and fetched from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from emote.config import HUB_SCHEME, Config
+from emote.hub.client import Hub, NotNow
+from emote.hub.collect import RESUME
+from emote.runs.identity import science
+from emote.runs.run_folder import RunFolder
+from emote.util.console import say
+from emote.util.errors import ConfigError
+from emote.util.files import replacing, write_json
+
+RUN_FILE = "run.json"  # which run it is
+BESIDE = ("base_validation.json", "arithmetic.json")
+
+
+def keep_for_going_on(folder: RunFolder, step: int, name: str) -> Path:
+    """Beside a snapshot, all that a run needs to go on from its last checkpoint up to `step`; returns the directory.
+
+    It has the layout of a run's directory. Files are linked, so that a checkpoint may be pruned meanwhile.
+    """
+    directory = folder.snapshot(step) / RESUME
+    shutil.rmtree(directory, ignore_errors=True)
+    there, saved = RunFolder(directory), folder.latest_checkpoint(at_most=step)
+    if not saved:
+        return directory
+    _link(folder.checkpoint(saved), there.checkpoint(saved))
+    for other in BESIDE:
+        if (folder.root / other).exists():
+            shutil.copy(folder.root / other, directory / other)
+    rows = folder.metrics.copy_until(saved, there.metrics.path)
+    scored = [row for row in rows if "validation_loss" in row]
+    if scored:
+        best = int(min(scored, key=lambda row: (row["validation_loss"], row["step"]))["step"])
+        if folder.best_adapter(best).exists():
+            _link(folder.best_adapter(best), there.best_adapter(best))
+    write_json(directory / RUN_FILE, {"name": name, "step": saved})
+    return directory
+
+
+def go_on_from(config: Config, folder: RunFolder, name: str) -> None:
+    """Bring what `resume_from` names into the run's directory, where that is not as far already.
+
+    name: of the run that this configuration is. Raises ConfigError where there is nothing to go on from, where it is
+    another run, and where the Hub does not give it.
+    """
+    wanted = config.resume_from
+    assert wanted is not None
+    with TemporaryDirectory() as temporary:
+        source, theirs, configuration = _found(wanted, Path(temporary))
+        if theirs.rpartition("-")[2] != name.rpartition("-")[2]:
+            raise ConfigError(
+                f"resume_from={wanted} is run {theirs}, and what was typed is run {name}: "
+                f"{_differences(config, configuration)}"
+            )
+        step, here = source.latest_checkpoint(at_most=10**9), folder.latest_checkpoint(at_most=10**9)
+        if not step:
+            raise ConfigError(f"resume_from={wanted} has no checkpoint; it was pushed without hub.checkpoints=true")
+        if here >= step:
+            say(f"resume_from={wanted} is at step {step}, and this machine at step {here}: going on with its own")
+            return
+        _copy(source, folder, step)
+    say(f"fetched step {step} from {wanted}")
+
+
+def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
+    """(a directory in a run's layout, the run's name, its configuration's file, which may be missing)."""
+    if wanted.startswith(HUB_SCHEME):
+        repository = wanted.removeprefix(HUB_SCHEME)
+        try:
+            root = Hub().download(repository, [f"{RESUME}/*", "config.yaml"], temporary)
+        except NotNow as error:
+            raise ConfigError(f"resume_from={wanted}: {error}; try again later, or leave it out") from error
+        except ConfigError as error:
+            raise ConfigError(f"resume_from={wanted}: {error}") from error
+    else:
+        root = Path(wanted).expanduser()
+        if not root.is_dir():
+            raise ConfigError(f"resume_from={wanted} is no directory; of the Hub say {HUB_SCHEME}owner/name")
+    if (root / RESUME / RUN_FILE).is_file():
+        told = json.loads((root / RESUME / RUN_FILE).read_text(encoding="utf-8"))
+        return RunFolder(root / RESUME), str(told["name"]), root / "config.yaml"
+    if (root / "checkpoints").is_dir():
+        steps = sorted(root.glob("steps/[0-9]*/config.yaml"))
+        return RunFolder(root), root.resolve().name, steps[-1] if steps else root / "config.yaml"
+    raise ConfigError(
+        f"resume_from={wanted} has nothing to go on from; push with hub.checkpoints=true, or name a run's directory"
+    )
+
+
+def _differences(config: Config, file: Path) -> str:
+    """In words: by which keys the two differ, where their configuration tells."""
+    try:
+        theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return "their pictures, base weights or settings differ; give the same as there"
+    changed = []
+    for key, ours in science(config).items():
+        value = theirs
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value != ours:
+            changed.append(f"{key} is {value} there and {ours} here")
+    if not changed:
+        return "the settings are equal, so the pictures or the base weights differ"
+    return "; ".join(changed[:5]) + "; say the same, or leave resume_from out"
+
+
+def _copy(source: RunFolder, folder: RunFolder, step: int) -> None:
+    """The checkpoint last: until it is there, nothing has changed for a run that begins."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    source.metrics.copy_until(step, folder.metrics.path)
+    files = [source.root / name for name in BESIDE]
+    files += [*source.root.glob("best/*.safetensors"), source.checkpoint(step)]
+    for file in files:
+        if file.exists():
+            with replacing(folder.root / file.relative_to(source.root)) as temporary:
+                shutil.copyfile(file, temporary)
+
+
+def _link(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:  # a disk that has no links, such as a mounted drive
+        shutil.copyfile(file, target)

@@ -1,0 +1,1 @@
+"""Images in, images out: cut out, fit, lay out as sheets."""

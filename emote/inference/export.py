@@ -1,0 +1,278 @@
+"""Say what an adapter file is, and turn it into the other format, a smaller one, or a merged model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from emote.config import ModelConfig, key
+from emote.util.errors import ConfigError
+from emote.util.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    import torch
+
+    from emote.lora.adapter_file import Adapter, AdapterFile
+
+# what a header says of training, in the order of the table
+TOLD = {
+    "ss_output_name": "name", "ss_sd_model_name": "base", "ss_steps": "steps", "ss_learning_rate": "learning rate",
+    "ss_num_train_images": "pictures", "ss_resolution": "resolution", "ss_optimizer": "optimizer", "ss_seed": "seed",
+    "modelspec.title": "title", "modelspec.author": "author", "modelspec.license": "licence",
+}  # fmt: skip
+LONGEST = 60  # letters of one text of a header: it is somebody else's
+PART_NAMES = {"unet": "UNet", "text_encoder": "text encoder", "text_encoder_2": "text encoder 2"}
+
+
+class Target(Enum):
+    check = "check"
+    diffusers = "diffusers"
+    kohya = "kohya"
+    fuse = "fuse"
+
+
+class Numbers(Enum):
+    keep = "keep"
+    float32 = "float32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+@dataclass
+class Export:
+    input: str = key("an adapter file, or a run: its name, directory or the start of its identity")
+    to: Target = key("check: say what it is; diffusers, kohya: that format; fuse: a merged model", default=Target.check)
+    output: str | None = key("a file ending .safetensors, or a directory (fuse: in diffusers' layout)", default=None)
+    dtype: Numbers = key("of the numbers that are written", default=Numbers.keep)
+    rank: int | None = key("reduce to this rank, and say what it costs", default=None, at_least=1, at_most=1024)
+    model: str | None = key("fuse: the base model, as for run=; null: the run's own", default=None)
+    scale: float = key("fuse: strength of the adapter, 1 as trained", default=1.0)
+    dir: str = key("where runs are kept", default="runs")
+
+
+def export(words: Export) -> None:
+    """Do what the words say, and print what was done. Raises ConfigError, with the reason, where it cannot be done."""
+    console = Console()
+    _check_words(words)
+    quiet_libraries()
+    from emote.lora.adapter_file import open_adapter
+
+    file = open_adapter(_find_file(words))
+    if words.to is Target.check:
+        _check(file, console)
+        return
+    adapter = file.load()
+    for name in file.unmapped:
+        _say(console, f"dropped, because it is of no layer: {name}")
+    if words.rank is not None or (words.dtype is not Numbers.keep and words.to is not Target.fuse):
+        adapter = _changed(adapter, words, console)
+    path = _fuse(adapter, words, console) if words.to is Target.fuse else _convert(adapter, words)
+    size = sum(entry.stat().st_size for entry in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    _say(console, f"{path} ({size / 1e6:.1f} MB)")
+
+
+def _check_words(words: Export) -> None:
+    mistakes = []
+    output = Path(words.output).expanduser() if words.output else None
+    if words.to is Target.check:
+        said = {"output": words.output, "rank": words.rank, "dtype": words.dtype is not Numbers.keep}
+        mistakes += [f"{name}= is not for to=check, which writes nothing" for name, value in said.items() if value]
+    elif output is None:
+        mistakes.append(f"output= is missing: where to write to={words.to.name}")
+    elif output.exists() and not (output.is_dir() and words.to is not Target.fuse):
+        mistakes.append(f"output={words.output} is there already; name another, or remove it")
+    if words.to is not Target.fuse:
+        mistakes += ["model= is for to=fuse alone"] if words.model else []
+        mistakes += ["scale= is for to=fuse alone"] if words.scale != 1 else []
+    if len(mistakes) > 1:
+        raise ConfigError(f"{len(mistakes)} mistakes, nothing was started:\n  " + "\n  ".join(mistakes))
+    if mistakes:
+        raise ConfigError(mistakes[0])
+
+
+def _find_file(words: Export) -> Path:
+    if Path(words.input).expanduser().is_file():
+        return Path(words.input).expanduser()
+    file: Path = _find(words).file
+    beside = [path for path in file.parent.glob("*.safetensors") if path != file]
+    # a run's own file in kohya's format has the facts of its training
+    return beside[0] if words.to is Target.kohya and len(beside) == 1 else file
+
+
+def _find(words: Export) -> Any:
+    from emote.inference.resolve_adapter import find_adapter
+
+    return find_adapter(words.input, Path(words.dir), _model(words.model) if words.model else None)
+
+
+def _model(name: str) -> ModelConfig:
+    from emote.models.presets import model_named
+
+    return model_named(name)
+
+
+def _check(file: AdapterFile, console: Console) -> None:
+    _say(console, f"{file.path} ({file.header.size_bytes / 1e6:.1f} MB, {len(file.header.shapes)} tensors)")
+    rows = list(_rows(file))
+    try:
+        adapter = file.load()
+    except ConfigError:
+        _print_table(rows, console)
+        raise
+    _print_table([*rows, *_rows_of_layers(adapter, file)], console)
+
+
+def _rows(file: AdapterFile) -> Iterator[tuple[str, str]]:
+    """What the header says."""
+    from emote.lora.adapter_file import Format
+    from emote.lora.base_family import LABELS, OTHER
+
+    yield "format", file.format.value
+    if file.problem is None:
+        version = file.header.metadata.get("ss_base_model_version", OTHER[0])
+        known = (OTHER[0], LABELS.get(file.base, OTHER)[0])
+        yield "base", f"{file.base.value}{'' if version in known else f', but it says {_clean(version)}'}"
+        yield "layers", ", ".join(f"{PART_NAMES[part]} {count}" for part, count in file.parts().items())
+        yield "rank", _counted(file.ranks())
+        names = "all belong to layers" if not file.unmapped else f"{len(file.unmapped)} belong to no layer"
+        examples = f": {', '.join(file.unmapped[:3])}" if file.unmapped else ""
+        yield "tensors", f"{names}{examples}"
+        if file.format is Format.kohya:
+            yield "read by", "diffusers, kohya's scripts, ComfyUI, A1111"
+        else:
+            yield "read by", "diffusers; for ComfyUI and A1111 say to=kohya"
+    yield "numbers", _counted(Counter(str(dtype).removeprefix("torch.") for dtype, _ in file.header.shapes.values()))
+    told = [
+        f"{label} {_clean(file.header.metadata[name])}" for name, label in TOLD.items() if name in file.header.metadata
+    ]
+    yield "says of itself", "; ".join(told) or "nothing"
+
+
+def _rows_of_layers(adapter: Adapter, file: AdapterFile) -> Iterator[tuple[str, str]]:
+    from emote.lora.resize import norm
+
+    stored = any("alpha" in roles for roles in file.keys.values()) or "lora_adapter_metadata" in file.header.metadata
+    alphas = Counter(f"{layer.alpha:g}" for layer in adapter.layers.values())
+    yield "alpha", _counted(alphas) if stored else "not stored, so read as the rank"
+    sizes = [norm([layer]) for layer in adapter.layers.values()]
+    untouched = f"; {sizes.count(0.0)} layers change nothing" if 0.0 in sizes else ""
+    yield "‖ΔW‖", f"{sum(size**2 for size in sizes) ** 0.5:.4g} over all layers{untouched}"
+
+
+def _changed(adapter: Adapter, words: Export, console: Console) -> Adapter:
+    """Smaller or of other numbers, with a line on what that costs."""
+    from emote.lora.resize import cast, cost, reduce_rank
+
+    dtype = None if words.to is Target.fuse else _dtype(words.dtype)
+    with _progress("reduce", console) as track:
+        changed = reduce_rank(adapter, words.rank, track) if words.rank is not None else adapter
+        changed = cast(changed, dtype) if dtype is not None else changed
+        paid = cost(adapter, changed, track)
+    before, after = (_counted(Counter(layer.rank for layer in x.layers.values())) for x in (adapter, changed))
+    what = " and ".join(
+        [f"rank {before} → {after}"] * (words.rank is not None) + [f"dtype {words.dtype.name}"] * (dtype is not None)
+    )
+    if paid.overall == 0:
+        _say(console, f"{what}: nothing is lost")
+    else:
+        _say(console, f"{what}: {_share(paid.overall)} of ΔW is lost (Frobenius)")
+        _say(console, f"most in {paid.worst_layer}: {_share(paid.worst)}")
+    return changed
+
+
+def _convert(adapter: Adapter, words: Export) -> Path:
+    from emote.lora.formats import DIFFUSERS_FILE, write_diffusers, write_kohya
+
+    path = Path(str(words.output)).expanduser()
+    if path.suffix != ".safetensors":
+        stem = Path(words.input).stem if Path(words.input).suffix == ".safetensors" else Path(words.input).name
+        path = path / (DIFFUSERS_FILE if words.to is Target.diffusers else f"{stem}.safetensors")
+    if path.exists():
+        raise ConfigError(f"output={path} is there already; name another, or remove it")
+    return write_diffusers(adapter, path) if words.to is Target.diffusers else write_kohya(adapter, path)
+
+
+def _fuse(adapter: Adapter, words: Export, console: Console) -> Path:
+    from emote.lora.fuse import Recipe, fuse_to_directory, fuse_to_file
+    from emote.models.locate import locate
+
+    config = _model(words.model) if words.model else _find(words).base
+    base = locate(config)
+    recipe = Recipe(adapter, words.scale, _dtype(words.dtype))
+    path = Path(str(words.output)).expanduser()
+    fuse = fuse_to_file if path.suffix == ".safetensors" else fuse_to_directory
+    with _bar("fuse", console) as begin:
+        return fuse(recipe, base, config.variant, path, begin)
+
+
+def _dtype(numbers: Numbers) -> torch.dtype | None:
+    import torch
+
+    return {
+        Numbers.keep: None, Numbers.float32: torch.float32, Numbers.fp16: torch.float16, Numbers.bf16: torch.bfloat16
+    }[numbers]  # fmt: skip
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}" if value >= 0.001 else f"{value:.1e}"
+
+
+def _counted(counts: Counter[Any]) -> str:
+    """`4`, or with several values `4 (126), 8 (2)`."""
+    if len(counts) == 1:
+        return str(next(iter(counts)))
+    return ", ".join(f"{value} ({count})" for value, count in counts.most_common())
+
+
+def _clean(text: str) -> str:
+    printable = "".join(letter for letter in text if letter.isprintable())
+    return printable if len(printable) <= LONGEST else f"{printable[:LONGEST]}…"
+
+
+def _print_table(rows: list[tuple[str, str]], console: Console) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))  # no markup: the values are somebody else's
+    console.print(table)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _bar(what: str, console: Console) -> Iterator[Callable[[int], Callable[[], None]]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+
+        def begin(total: int) -> Callable[[], None]:
+            task = progress.add_task(what, total=total)
+            return lambda: progress.advance(task)
+
+        yield begin
+
+
+@contextmanager
+def _progress(what: str, console: Console) -> Iterator[Callable[[Iterable[str]], Iterable[str]]]:
+    with _bar(what, console) as begin:
+
+        def track(names: Iterable[str]) -> Iterator[str]:
+            known = list(names)
+            done = begin(len(known))
+            for name in known:
+                yield name
+                done()
+
+        yield track

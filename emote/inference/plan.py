@@ -1,0 +1,152 @@
+"""From the user's words to what exactly is drawn, and every mistake in them, before a weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from emote.config import Precision
+from emote.inference.options import Options
+from emote.inference.output import SHEET, Output, slug
+from emote.inference.prompt_template import choose_template, in_template, read_prompts
+from emote.inference.request import Request
+from emote.inference.resolve_adapter import GUIDANCE, LATEST, Adapter, find_adapter
+from emote.models.presets import Base, find_base, model_named
+from emote.util.errors import ConfigError
+
+T = TypeVar("T")
+BASE_ALONE = "base"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture to draw: its request, file and place on the sheet. typed: the prompt as the user has it."""
+
+    request: Request
+    name: str
+    typed: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before a weight is loaded.
+
+    repeated: the picture that is drawn again, and batch_position its place in a batch.
+    """
+
+    base: Base
+    adapter: Adapter | None
+    shots: list[Shot]
+    variants: list[str]
+    output: Output
+    batch: int | None
+    transparent: bool
+    precision: Precision = Precision.auto
+    notes: tuple[str, ...] = ()
+    repeated: Path | None = None
+    batch_position: int = 0
+
+
+class Mistakes:
+    """Collects what is wrong, so that all of it is said at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def collect(self, attempt: Callable[[], T]) -> T | None:
+        try:
+            return attempt()
+        except ConfigError as error:
+            self.lines += [line for line in str(error).splitlines() if line not in self.lines]
+            return None
+
+    def complain(self) -> None:
+        if self.lines:
+            several = f"{len(self.lines)} mistakes, nothing was drawn:\n  "
+            raise ConfigError((several if len(self.lines) > 1 else "") + "\n  ".join(self.lines))
+
+
+def plan_pictures(options: Options) -> Plan:
+    """Raises ConfigError with every mistake."""
+    wrong = Mistakes()
+    adapter = wrong.collect(lambda: _adapter(options))
+    base = wrong.collect(lambda: _base(options, adapter)) if not wrong.lines else None
+    template = wrong.collect(lambda: choose_template(options.template, adapter.caption if adapter else None))
+    prompts = [*options.prompt, *(wrong.collect(lambda: _from_file(options.prompts_file)) or [])]
+    size = wrong.collect(lambda: _size(options.size, adapter, base))
+    if not prompts and not options.prompts_file:
+        wrong.lines.append("prompt must say what to draw, got nothing; say prompt='a fairy'")
+    variants = _variants(options, adapter, wrong)
+    output = Output(Path(options.out) if options.out else None, slug(prompts[0]) if prompts else "")
+    shots: list[Shot] = []
+    width, height = size or (1, 1)
+    guidance = options.guidance if options.guidance is not None else adapter.guidance_scale if adapter else GUIDANCE
+    for i, typed in enumerate(prompts):
+        words = in_template(typed, template) if typed.strip() else typed
+        request = wrong.collect(
+            lambda words=words: Request(  # type: ignore[misc]
+                prompt=words, seed=options.seed, width=width, height=height, negative_prompt=options.negative_prompt,
+                inference_steps=options.steps, guidance_scale=guidance, scheduler=options.scheduler,
+            )
+        )  # fmt: skip
+        if request is None:
+            continue
+        prefix = f"{i + 1:02d}-" if len(prompts) > 1 else ""
+        for seed in range(options.seed, options.seed + options.n):
+            for variant, scale in variants.items():
+                suffix = f"-{variant.replace(' ', '-')}" if len(variants) > 1 else ""
+                name = f"{prefix}{slug(typed)}-seed{seed}{suffix}.png"
+                shots.append(Shot(replace(request, seed=seed, lora_scale=scale), name, typed, variant))
+    wrong.collect(lambda: output.check([*(shot.name for shot in shots), SHEET]))
+    if base and size:
+        wrong.collect(lambda: base.check_size(width, height))
+    wrong.complain()
+    assert base is not None
+    return Plan(base, adapter, shots, list(variants), output, options.batch, options.transparent)
+
+
+def _adapter(options: Options) -> Adapter | None:
+    """No run and no model means the newest run; a model alone means the base model."""
+    model = model_named(options.model) if options.model else None
+    if options.run == BASE_ALONE or (options.run is None and model):
+        return None
+    return find_adapter(options.run if options.run is not None else LATEST, Path(options.runs_dir), model)
+
+
+def _base(options: Options, adapter: Adapter | None) -> Base:
+    model = adapter.base if adapter else model_named(options.model or "mini")
+    return find_base(model, Path(options.cache_dir))
+
+
+def _from_file(file: str | None) -> list[str]:
+    return read_prompts(Path(file)) if file else []
+
+
+def _size(asked: str | None, adapter: Adapter | None, base: Base | None) -> tuple[int, int] | None:
+    if asked is None:
+        side = adapter.resolution if adapter else base.side_px if base else None
+        return (side, side) if side else None
+    parts = asked.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
+        raise ConfigError(f"size must be a number of pixels or width x height such as 64x96, got {asked or 'nothing'}")
+    return int(parts[0]), int(parts[-1])
+
+
+def _variants(options: Options, adapter: Adapter | None, wrong: Mistakes) -> dict[str, float]:
+    """What is drawn of each prompt and seed: the columns' names and their LoRA scales."""
+    if adapter is None:
+        for name in ("compare", "scales"):
+            if getattr(options, name):
+                wrong.lines.append(f"{name} needs an adapter beside the base model; say run=")
+        return {"": 0.0}
+    if options.scales:
+        if options.lora_scale is not None:
+            wrong.lines.append(f"lora_scale={options.lora_scale} says nothing beside scales=; leave one out")
+        return {"base": 0.0} | {f"scale {scale:g}": scale for scale in options.scales if scale}
+    scale = adapter.lora_scale if options.lora_scale is None else options.lora_scale
+    if options.compare:
+        return {"base": 0.0, "fine-tuned" if scale == 1 else f"scale {scale:g}": scale}
+    return {"": scale}

@@ -1,0 +1,162 @@
+"""What a picture was drawn from, as text in the PNG: the form that AUTOMATIC1111's web UI writes and reads.
+
+The form is that of `create_infotext` in its modules/processing.py and `parse_generation_parameters` in
+modules/infotext_utils.py: the prompt, a line with the negative prompt, and a line of `Key: value` pairs in which a
+value with a comma or colon is a JSON string. Adapters are named in the prompt (`<lora:name:scale>`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+import emote
+from emote.config import Precision
+from emote.diffusion.samplers import SAMPLERS, from_a1111
+from emote.inference.request import LORA_TAG, NEGATIVE, Request
+from emote.util.errors import ConfigError
+from emote.util.files import write_with
+
+CHUNK = "parameters"
+PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+LORA = re.compile(r"\s*<lora:([^:>]+):([^:>]+)>")
+FEWEST_PAIRS = 3  # in the last line, or it belongs to the prompt
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """request: its lora_scale is 0 where no adapter was in use. model, model_hash: of the base.
+
+    lora, lora_hash: the adapter as A1111 knows it; run: what `run=` finds it by.
+    batch_size, batch_position: how it was computed (A1111's `Batch size` and `Batch pos`); precision likewise, where
+    it was not float32.
+    """
+
+    request: Request
+    model: str = ""
+    model_hash: str = ""
+    lora: str = ""
+    lora_hash: str = ""
+    run: str = ""
+    batch_size: int = 1
+    batch_position: int = 0
+    precision: Precision = Precision.float32
+
+
+def write_parameters(parameters: Parameters) -> str:
+    """The text that `read_parameters` and A1111 read."""
+    request, sampler = parameters.request, SAMPLERS[parameters.request.scheduler]
+    lora = re.sub(r"[:,<>]", "", parameters.lora) if request.lora_scale else ""
+    in_batch = parameters.batch_size > 1
+    pairs = {
+        "Steps": request.inference_steps,
+        "Sampler": sampler.sampler,
+        "Schedule type": sampler.schedule,
+        "CFG scale": _number(request.guidance_scale),
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model hash": parameters.model_hash or None,
+        "Model": parameters.model or None,
+        "Batch size": parameters.batch_size if in_batch else None,
+        "Batch pos": parameters.batch_position if in_batch else None,
+        "Precision": parameters.precision.name if parameters.precision is not Precision.float32 else None,
+        "RNG": "CPU",  # A1111 draws its noise on the GPU unless told
+        "Lora hashes": f"{lora}: {parameters.lora_hash}" if lora and parameters.lora_hash else None,
+        "Run": parameters.run if lora and parameters.run else None,
+        "Version": f"emote {emote.__version__}",
+    }
+    lines = [request.prompt + (f" {LORA_TAG}{lora}:{_number(request.lora_scale)}>" if lora else "")]
+    if request.negative_prompt:
+        lines.append(f"{NEGATIVE} {request.negative_prompt}")
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items() if value is not None))
+    return "\n".join(lines)
+
+
+def read_parameters(source: Path | str) -> Parameters:
+    """From a PNG (a Path) or from its text (a str). Raises ConfigError where that does not say how it was drawn."""
+    text = text_of(source) if isinstance(source, Path) else source
+    *lines, last = text.strip().split("\n")
+    pairs = {key: _unquoted(value) for key, value in PAIR.findall(last)}
+    if len(pairs) < FEWEST_PAIRS:
+        raise ConfigError("the picture's text does not say with which settings it was drawn")
+    cut = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
+    prompt, negative = "\n".join(lines[:cut]), "\n".join(lines[cut:]).removeprefix(NEGATIVE)
+    adapters = LORA.findall(prompt)
+    if len(adapters) > 1:
+        raise ConfigError(f"the picture was drawn with {len(adapters)} adapters together, which is not supported")
+    lora, scale = adapters[0] if adapters else ("", "0")
+    try:
+        width, _, height = pairs["Size"].partition("x")
+        request = Request(
+            prompt=LORA.sub("", prompt),
+            negative_prompt=negative,
+            seed=int(pairs["Seed"]),
+            inference_steps=int(pairs["Steps"]),
+            guidance_scale=float(pairs["CFG scale"]),
+            scheduler=from_a1111(pairs["Sampler"], pairs.get("Schedule type")),
+            lora_scale=float(scale),
+            width=int(width),
+            height=int(height),
+        )
+        return Parameters(
+            request,
+            model=pairs.get("Model", ""),
+            model_hash=pairs.get("Model hash", ""),
+            lora=lora,
+            lora_hash=pairs.get("Lora hashes", "").partition(": ")[2],
+            run=pairs.get("Run", ""),
+            batch_size=int(pairs.get("Batch size", 1)),
+            batch_position=int(pairs.get("Batch pos", 0)),
+            precision=Precision(pairs.get("Precision", "float32")),
+        )
+    except KeyError as error:
+        raise ConfigError(f"the picture's text does not say its {error.args[0]}") from error
+    except ValueError as error:
+        raise ConfigError(f"the picture's text cannot be read: {error}") from error
+
+
+def text_of(file: Path) -> str:
+    """The text in a picture. Raises ConfigError where there is no such file, or it says nothing."""
+    try:
+        with Image.open(file) as picture:
+            picture.load()  # text may follow the pixels
+            text = picture.info.get(CHUNK)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {file}") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ConfigError(f"{file} is no picture that can be read: {error}") from error
+    if not isinstance(text, str):
+        raise ConfigError(f"{file} does not say how it was drawn (programs that edit or send pictures drop it)")
+    return text
+
+
+def save_png(picture: Image.Image, path: Path, text: str | None = None) -> None:
+    """Atomically write a PNG with `text`, or with what the picture carries itself, in it."""
+    text = text if text is not None else picture.info.get(CHUNK)
+    info = PngInfo()
+    if text:
+        info.add_text(CHUNK, text)
+    write_with(path, lambda temporary: picture.save(temporary, format="PNG", pnginfo=info))
+
+
+def _number(value: float) -> str:
+    return str(value).removesuffix(".0")
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            return str(json.loads(value))
+        except ValueError:
+            return value
+    return value.strip()

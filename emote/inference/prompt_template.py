@@ -1,0 +1,46 @@
+"""From what a user types to the words that the model was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emote.util.errors import ConfigError
+
+AUTO, NONE, PLACE = "auto", "none", "{text}"
+
+
+def choose_template(asked: str, caption: str | None) -> str | None:
+    """The template to put prompts into: `auto` is the run's own (`caption`, None where unknown), `none` is none.
+
+    Raises ConfigError for another text without `{text}`.
+    """
+    if asked in (AUTO, NONE):
+        return caption if asked == AUTO and caption != PLACE else None
+    if PLACE not in asked:
+        raise ConfigError(f"template must be auto, none or a text with {PLACE}, got {asked or 'nothing'}")
+    return asked
+
+
+def in_template(prompt: str, template: str | None) -> str:
+    """`a fairy` in `An emoji of {text}` is `An emoji of a fairy`; a prompt that has the template's words stays."""
+    if template is None:
+        return prompt
+    before, _, after = template.partition(PLACE)
+    spoken, start, end = (" ".join(text.lower().split()) for text in (prompt, before, after))
+    if (start and spoken.startswith(f"{start} ")) or (not start and end and spoken.endswith(end)):
+        return prompt
+    return template.replace(PLACE, prompt)
+
+
+def read_prompts(file: Path) -> list[str]:
+    """One prompt a line; empty lines and lines that begin with # are left out. Raises ConfigError."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise ConfigError(f"prompts_file={file} is not there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"prompts_file={file} cannot be read as UTF-8 text: {error}") from error
+    prompts = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    if not prompts:
+        raise ConfigError(f"prompts_file={file} has no prompts: write one a line")
+    return prompts

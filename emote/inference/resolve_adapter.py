@@ -1,0 +1,279 @@
+"""What `run=` names: the adapter of a run on this disk, an adapter file, or one on the Hub, and what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from emote.config import ModelConfig
+from emote.models.presets import find_base, model_named
+from emote.util.errors import ConfigError
+from emote.util.hints import nearest
+
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
+CONFIG_FILE = "config.yaml"
+LATEST = "latest"
+BEST = "best-at-step-"  # a folder in a step's, with the adapter that had the lowest held-out loss
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+BY_SHAPE = {"sd1": "sd15", "miniature": "mini"}  # what an adapter's shapes fit → an option of conf/model
+HOW_TO_TRAIN = "python train.py experiment=smoke makes one in 20 seconds"
+GUIDANCE = 7.5
+SHORT_HASH = 12  # hex digits, as A1111 shows them
+ART_LICENCES = {"openmoji": "CC BY-SA 4.0 (OpenMoji)", "twemoji": "CC BY 4.0 (Twemoji)"}
+BASE_LICENCES = {
+    "weights/mini": "CC BY-SA 4.0 (the miniature)",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML OpenRAIL-M (Stable Diffusion 1.5)",
+}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter and the facts of the run that made it, as far as they are known.
+
+    label: short and without anybody's folders; for runs and Hub names, `run=<label>` finds it again. name: what A1111
+    would call its file. resolution: in pixels. guidance_scale, lora_scale: with which its run drew. caption: template
+    of the training captions with `{text}`; None where unknown. prompts: those that its run drew. background: the colour
+    under its training pictures.
+    """
+
+    file: Path
+    label: str
+    name: str
+    base: ModelConfig
+    resolution: int
+    guidance_scale: float = GUIDANCE
+    lora_scale: float = 1.0
+    prompts: tuple[str, ...] = ()
+    caption: str | None = None
+    background: str | None = None
+    licence: str = ""
+
+    @cached_property
+    def short_hash(self) -> str:
+        """Of the file that A1111 would load: the one in kohya's format, where it lies beside."""
+        others = [file for file in self.file.parent.glob("*.safetensors") if file.name != ADAPTER_FILE]
+        file = others[0] if self.file.name == ADAPTER_FILE and len(others) == 1 else self.file
+        return tensor_hash(file)[:SHORT_HASH]
+
+
+def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | None = None) -> Adapter:
+    """The adapter that `run` names; of a run with several finished step counts the last.
+
+    run: `latest`, a run's name or the start of its identity, `<run>/<steps>`, the directory of either, an adapter
+    file, or a Hub name with or without a file in it. model: the base model to use instead of the adapter's own.
+    Raises ConfigError, with the nearest name, for what is not there, and where no base model is known.
+    """
+    path = Path(run).expanduser()
+    if not run:
+        raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {_known(runs_dir)}")
+    if path.suffix == ".safetensors" and path.is_file():
+        return _of_file(path, model)
+    for directory in (path, runs_dir / path):
+        if directory.is_dir() and (found := _of_directory(directory, model)):
+            return found
+    name, _, step = run.partition("/")
+    folders = _folders(runs_dir)
+    if run == LATEST:
+        if not (newest := sorted(folders, key=_age)[-1:]):
+            raise ConfigError(f"run=latest finds no finished run in {runs_dir}; {HOW_TO_TRAIN}")
+        return _of_run(newest[0], "", model)
+    matching = [f for f in folders if name in (f.name, _title(f)) or (name and _identity(f).startswith(name))]
+    if step and not step.isdigit() and not step.startswith(BEST):
+        matching = []  # a Hub name whose owner is called like a run
+    if len(matching) == 1:
+        return _of_run(matching[0], step, model)
+    if len(matching) > 1:
+        raise ConfigError(
+            f"run={run} is the name of {len(matching)} runs in {runs_dir}; say one of "
+            f"{', '.join(f.name for f in matching)}"
+        )
+    if HUB_NAME.fullmatch("/".join(run.split("/")[:2])) and not path.is_absolute():
+        return _of_hub(run, runs_dir, model)
+    close = nearest(run, [*(f.name for f in folders), *(_title(f) for f in folders)])
+    hint = f"did you mean {close}? " if close else ""
+    raise ConfigError(f"run={run} is no run in {runs_dir}, no adapter file and no Hub name; {hint}{_known(runs_dir)}")
+
+
+def list_adapters(runs_dir: Path = Path("runs")) -> list[Adapter]:
+    """The last adapter of every finished run on this disk, the newest first."""
+    found = []
+    for folder in sorted(_folders(runs_dir), key=_age, reverse=True):
+        try:
+            found.append(_of_run(folder, "", None))
+        except ConfigError:
+            continue  # half-deleted, or of another version: `run=` says what is wrong with it
+    return found
+
+
+def adapters_with_hash(short_hash: str, runs_dir: Path = Path("runs")) -> Iterator[Adapter]:
+    """Every adapter of the runs on this disk that has this hash."""
+    for file in sorted(runs_dir.glob(f"*/steps/[0-9]*/**/{ADAPTER_FILE}")):
+        try:
+            adapter = _of_file(file, None)
+        except ConfigError:
+            continue
+        if adapter.short_hash == short_hash:
+            yield adapter
+
+
+def tensor_hash(file: Path) -> str:
+    """SHA-256 of a safetensors file's bytes after the header: what A1111 and kohya identify a LoRA by."""
+    if not file.is_file():
+        raise ConfigError(f"run: {file} is not there any more; choose another run")
+    with file.open("rb") as stream:
+        stream.seek(int.from_bytes(stream.read(8), "little"), 1)
+        digest = hashlib.sha256()
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _folders(runs_dir: Path) -> list[Path]:
+    return sorted({summary.parent.parent.parent for summary in runs_dir.glob("*/steps/[0-9]*/summary.json")})
+
+
+def _steps(folder: Path) -> list[Path]:
+    found = [summary.parent for summary in folder.glob("steps/[0-9]*/summary.json")]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _age(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in folder.glob("steps/[0-9]*/summary.json"))
+
+
+def _title(folder: Path) -> str:
+    return folder.name.rpartition("-")[0]
+
+
+def _identity(folder: Path) -> str:
+    return folder.name.rpartition("-")[2]
+
+
+def _known(runs_dir: Path) -> str:
+    names = [folder.name for folder in sorted(_folders(runs_dir), key=_age, reverse=True)]
+    return f"finished runs: {', '.join(names)}" if names else f"no finished runs in {runs_dir}; {HOW_TO_TRAIN}"
+
+
+def _of_run(folder: Path, step: str, model: ModelConfig | None) -> Adapter:
+    steps = _steps(folder)
+    if not step:
+        return _of_file(_adapter_in(steps[-1]), model)
+    for path in reversed(steps):
+        if step.isdigit() and int(step) == int(path.name):
+            return _of_file(_adapter_in(path), model)
+        if step.startswith(BEST) and (path / step).is_dir():
+            return _of_file(_adapter_in(path / step), model)
+    known = ", ".join(str(int(path.name)) for path in steps)
+    raise ConfigError(f"run={folder.name}/{step} names no finished step count; there are {known}")
+
+
+def _of_directory(directory: Path, model: ModelConfig | None) -> Adapter | None:
+    """A run's folder, a step's, or any other with an adapter in it."""
+    if _steps(directory):
+        return _of_run(directory, "", model)
+    if (directory / ADAPTER_FILE).is_file():
+        return _of_file(directory / ADAPTER_FILE, model)
+    if (directory / "checkpoints").is_dir():
+        raise ConfigError(f"run={directory} has no finished step count yet; the command that began it goes on with it")
+    return None
+
+
+def _adapter_in(directory: Path) -> Path:
+    if not (directory / ADAPTER_FILE).is_file():
+        raise ConfigError(f"run: {directory} has no {ADAPTER_FILE}")
+    return directory / ADAPTER_FILE
+
+
+def _of_file(file: Path, model: ModelConfig | None) -> Adapter:
+    """A step's own file knows its run; its best adapter, one folder below, does too; of others the header is read."""
+    folder = file.resolve().parent
+    name = folder.name if file.name == ADAPTER_FILE else file.stem
+    described = _config_of(file)
+    if not described:
+        return _bare(file, name, name, model, None)
+    step = folder.parent if folder.name.startswith(BEST) else folder
+    if step.parent.name == "steps" and step.name.isdigit():
+        which = str(int(step.name)) if step == folder else folder.name
+        return _described(file, f"{step.parent.parent.name}/{which}", described, model)
+    return _described(file, name, described, model)
+
+
+def _of_hub(run: str, runs_dir: Path, model: ModelConfig | None) -> Adapter:
+    from emote.inference.hub_adapter import download  # late: few need it
+
+    try:
+        file, base, licence = download(run, ADAPTER_FILE)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\n{_known(runs_dir)}") from error
+    described = _config_of(file)
+    if described:
+        return _described(file, run, described, model)
+    adapter = _bare(file, run, run.split("/")[1], model, base)
+    return replace(adapter, licence=licence)
+
+
+def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: str | None) -> Adapter:
+    """An adapter without its run's configuration: what it was trained on, its texts and shapes tell."""
+    from emote.lora.adapter_file import open_adapter  # late: it imports torch
+
+    opened = open_adapter(file)
+    if opened.problem:
+        raise ConfigError(f"run: {file} {opened.problem}")
+    told = base or opened.header.metadata.get("ss_sd_model_name")
+    if model is None and told and HUB_NAME.fullmatch(told):
+        model = model_named(told)
+    elif model is None and opened.base.name in BY_SHAPE:
+        model = model_named(BY_SHAPE[opened.base.name])
+    if model is None:
+        raise ConfigError(
+            f"run={label} does not say which base model it was trained on, and its shapes fit {opened.base.value}; "
+            "say model="
+        )
+    side = re.match(r"\(?(\d+)", opened.header.metadata.get("ss_resolution", ""))
+    return Adapter(file, label, name, model, int(side.group(1)) if side else find_base(model).side_px)
+
+
+def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfig | None) -> Adapter:
+    try:
+        samples, data = config["callbacks"]["samples"], config["data"]
+        known = {name: config["model"].get(name) for name in (entry.name for entry in fields(ModelConfig))}
+        source = str(data["source"])
+        art = ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its pictures'}")
+        base = str(known["path"])
+        return Adapter(
+            file=file,
+            label=label,
+            name=str(config["name"]),
+            base=model or ModelConfig(**known),
+            resolution=int(data["resolution"]),
+            guidance_scale=float(samples["guidance_scale"]),
+            lora_scale=float(samples.get("lora_scale", 1.0)),
+            prompts=tuple(str(prompt) for prompt in samples["prompts"]),
+            caption=str(data["caption"]).replace("{style}", source),
+            background=str(data["background"]),
+            licence=f"{art}; {BASE_LICENCES.get(base, f'the terms of {Path(base).name}')}",
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"run: the configuration beside {file} cannot be read ({error!r})") from error
+
+
+def _config_of(file: Path) -> dict[str, Any]:
+    """Of the run that delivered the file; {} where there is none beside it or one folder above."""
+    for folder in (file.parent, file.parent.parent):
+        if (folder / CONFIG_FILE).is_file():
+            try:
+                values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))
+            except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+                reason = str(error).splitlines()[0]
+                raise ConfigError(f"run: {folder / CONFIG_FILE} cannot be read: {reason}") from error
+            return {str(k): v for k, v in values.items()} if isinstance(values, dict) and "lora" in values else {}
+    return {}

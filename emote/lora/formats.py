@@ -1,0 +1,221 @@
+"""Write adapter files (diffusers' own, and the one that kohya's scripts, ComfyUI and A1111 read), and load them.
+
+Both are safetensors, written atomically, and the same adapter gives the same bytes. What a file holds is read by
+adapter_file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from peft.utils import get_peft_model_state_dict
+
+from emote.config import LoraConfig
+from emote.lora.adapter import NAME
+from emote.lora.adapter_file import (
+    LORA_ADAPTER_METADATA_KEY,
+    SHOWN,
+    Adapter,
+    Format,
+    Layer,
+    described_alpha,
+    read_adapter,
+    read_description,
+    setting,
+)
+from emote.lora.base_family import LABELS, OTHER, Base, base_of_unet
+from emote.lora.layer_names import PARTS, kohya_name
+from emote.util.errors import ConfigError
+from emote.util.tensor_file import content_hash, write_tensors
+from emote.util.tensor_file import read_metadata as read_metadata
+
+DIFFUSERS_FILE = LORA_WEIGHT_NAME_SAFE  # pytorch_lora_weights.safetensors
+# in a kohya file: the header of the diffusers file that it was made from, as JSON
+DIFFUSERS_HEADER = "diffusers_header"
+# texts that describe one file's bytes
+OF_THE_BYTES = {"format", "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"}
+
+
+def save_diffusers(unet: UNet2DConditionModel, directory: Path, lora: LoraConfig) -> Path:
+    """Write the UNet's adapter as `pytorch_lora_weights.safetensors` in float32; returns its path."""
+    return write_diffusers(take_out(unet, lora), Path(directory) / DIFFUSERS_FILE)
+
+
+def save_kohya(unet: UNet2DConditionModel, path: Path, lora: LoraConfig, metadata: dict[str, str]) -> Path:
+    """Write the UNet's adapter as kohya's scripts do, in float32; returns its path."""
+    return write_kohya(take_out(unet, lora), Path(path), metadata)
+
+
+def take_out(unet: UNet2DConditionModel, lora: LoraConfig) -> Adapter:
+    """A copy of the UNet's adapter, float32 on the CPU."""
+    state = get_peft_model_state_dict(unet, adapter_name=NAME)
+    modules = sorted({name.rsplit(".", 2)[0] for name in state})
+    layers = {}
+    for module in modules:
+        down, up = (state[f"{module}.lora_{side}.weight"].detach().to("cpu", torch.float32) for side in "AB")
+        layers[f"unet.{module}"] = Layer(down.contiguous(), up.contiguous(), float(lora.alpha))
+    return Adapter(layers, base_of_unet(unet.config))
+
+
+def write_diffusers(adapter: Adapter, path: Path) -> Path:
+    """Write the file that `load_lora_weights` of diffusers' pipelines reads; returns its path.
+
+    The keys are peft's own (`unet.….to_q.lora_A.weight`): diffusers' conversion mixes two styles, and its loader
+    judges a file by its first key. alpha stands in the header, without which it is read as alpha = rank.
+    """
+    tensors = {}
+    for name, layer in adapter.layers.items():
+        tensors[f"{name}.lora_A.weight"] = layer.down
+        tensors[f"{name}.lora_B.weight"] = layer.up
+    return write_tensors(path, tensors, _diffusers_header(adapter))
+
+
+def write_kohya(adapter: Adapter, path: Path, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write one file with `lora_unet_<module>.lora_down.weight`, `.lora_up.weight` and `.alpha`; returns its path.
+
+    Names as in kohya-ss/sd-scripts, networks/lora.py. Shapes: Linear down [rank, in], up [out, rank]; Conv2d down
+    [rank, in, k, k], up [out, rank, 1, 1]. The header has what is known here (rank, alpha, base model, hashes), what
+    came with the adapter, and `metadata`, each winning over those before.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for name, layer in adapter.layers.items():
+        prefix = kohya_name(name, sdxl=adapter.base is Base.sdxl)
+        tensors[f"{prefix}.lora_down.weight"] = layer.down
+        tensors[f"{prefix}.lora_up.weight"] = layer.up
+        tensors[f"{prefix}.alpha"] = _alpha_tensor(layer)
+    return write_tensors(path, tensors, _kohya_header(adapter, path, content_hash(tensors)) | dict(metadata or {}))
+
+
+def load_for_sampling(unet: UNet2DConditionModel, path: Path) -> None:
+    """Add the adapter of a file of any format (or of a directory with diffusers' one) to a fresh UNet.
+
+    Its weights stay float32 whatever the UNet's dtype is; it is frozen and named `default`.
+    Raises ConfigError where the file is missing, is no adapter, or belongs to another base model.
+    """
+    path = Path(path)
+    file = path / DIFFUSERS_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(f"there is no adapter at {path}")
+    adapter = read_adapter(file)
+    if any(not name.startswith("unet.") for name in adapter.layers):
+        raise ConfigError(f"{file} adapts the text encoder too, which this model keeps as it is")
+    _check_fits(unet, adapter, file)
+    was_training = unet.training
+    given = {}
+    for name, layer in adapter.layers.items():
+        given[f"{name}.lora_A.weight"], given[f"{name}.lora_B.weight"] = layer.down, layer.up
+    StableDiffusionPipeline.load_lora_into_unet(
+        dict(given), network_alphas=None, unet=unet, adapter_name=NAME, metadata=_described(adapter.layers)
+    )
+    unet.train(was_training)
+    unet.requires_grad_(False)
+    for name, parameter in unet.named_parameters():
+        if f".{NAME}." in name:
+            # peft rounds to the dtype of the frozen weights: put the file's own numbers back
+            own = given[f"unet.{name.replace(f'.{NAME}.', '.')}"]
+            parameter.data = own.to(parameter.device, torch.float32, copy=True)  # the file is mapped, and may change
+
+
+def _described(layers: Mapping[str, Layer]) -> dict[str, Any]:
+    """peft's settings for each part: the most frequent rank and alpha, and the layers that have others.
+
+    dropout is left out: the file is for drawing, and a fresh dropout layer would start in training mode.
+    """
+    described: dict[str, Any] = {}
+    for part in PARTS:
+        own = {_target(name): layer for name, layer in sorted(layers.items()) if name.startswith(f"{part}.")}
+        if not own:
+            continue
+        rank = Counter(layer.rank for layer in own.values()).most_common(1)[0][0]
+        alpha = Counter(layer.alpha for layer in own.values()).most_common(1)[0][0]
+        ranks = {name: layer.rank for name, layer in own.items() if layer.rank != rank}
+        alphas = {name: layer.alpha for name, layer in own.items() if layer.alpha != alpha}
+        settings = {"r": rank, "lora_alpha": alpha, "target_modules": list(own)}
+        settings |= {"rank_pattern": ranks} if ranks else {}
+        settings |= {"alpha_pattern": alphas} if alphas else {}
+        described |= {f"{part}.{key}": value for key, value in settings.items()}
+    return described
+
+
+def _target(name: str) -> str:
+    """A layer's name as peft looks for it; transformers may or may not have the level `text_model`."""
+    return name.split(".", 1)[1].removeprefix("text_model.")
+
+
+def _diffusers_header(adapter: Adapter) -> dict[str, str]:
+    told = {key: text for key, text in adapter.metadata.items() if key not in OF_THE_BYTES}
+    kept = _kept_header(told.pop(DIFFUSERS_HEADER, None), adapter.layers)
+    if kept is not None:
+        return kept
+    return told | {LORA_ADAPTER_METADATA_KEY: json.dumps(_described(adapter.layers), indent=2, sort_keys=True)}
+
+
+def _kept_header(text: str | None, layers: Mapping[str, Layer]) -> dict[str, str] | None:
+    """The header of the diffusers file that the layers were once in; None where it is not true of them any more."""
+    try:
+        header: dict[str, str] = json.loads(text or "null")
+        described = read_description(header or {})
+    except (ValueError, ConfigError):
+        return None
+    if header is None:
+        return None
+    for name, layer in layers.items():
+        rank = setting(described, name, "r", "rank_pattern", layer.rank)
+        alpha = described_alpha(described, name, layer.rank)
+        # a kohya file has alpha in float32
+        if rank != layer.rank or torch.tensor(alpha) != torch.tensor(layer.alpha):
+            return None
+    return header
+
+
+def _kohya_header(adapter: Adapter, path: Path, digest: str) -> dict[str, str]:
+    layers = adapter.layers.values()
+    rank = Counter(layer.rank for layer in layers).most_common(1)[0][0]
+    alpha = Counter(layer.alpha for layer in layers).most_common(1)[0][0]
+    version, architecture = LABELS.get(adapter.base, OTHER)
+    known = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": str(alpha),
+        "ss_base_model_version": version,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{architecture}/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": path.stem,
+    }
+    if any(layer.down.shape[-1] > 1 for layer in layers if layer.down.ndim == 4):
+        known["ss_network_args"] = json.dumps({"conv_dim": str(rank), "conv_alpha": str(alpha)})
+    came_with = set(adapter.metadata) - OF_THE_BYTES - {LORA_ADAPTER_METADATA_KEY}
+    told = {key: adapter.metadata[key] for key in came_with}
+    # what a kohya file's header was made into goes back by itself
+    if adapter.format is Format.diffusers and not any(key.startswith("ss_") for key in told):
+        told[DIFFUSERS_HEADER] = json.dumps(adapter.metadata, sort_keys=True)
+    # sshs_model_hash is what A1111 identifies a LoRA by
+    return known | told | {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
+
+
+def _alpha_tensor(layer: Layer) -> torch.Tensor:
+    """A scalar in the dtype of the layer's matrices, as kohya's scripts have it, but never less exact than float32."""
+    alpha, exact = torch.tensor(layer.alpha, dtype=layer.down.dtype), torch.tensor(layer.alpha, dtype=torch.float32)
+    return alpha if float(alpha) == float(exact) else exact
+
+
+def _check_fits(unet: UNet2DConditionModel, adapter: Adapter, file: Path) -> None:
+    weights = {name: module.weight.shape for name, module in unet.named_modules() if hasattr(module, "weight")}
+    wrong = []
+    for name, layer in adapter.layers.items():
+        shape = weights.get(name.removeprefix("unet."))
+        down, up = layer.down.shape, layer.up.shape
+        if shape is None or len(shape) != len(down) or shape[0] != up[0] or shape[1:] != down[1:]:
+            wrong.append(name)
+    if wrong:
+        named = f" ({', '.join(wrong[:SHOWN])}{', …' if len(wrong) > SHOWN else ''} do not fit)"
+        raise ConfigError(f"{file} was made for another base model{named}")

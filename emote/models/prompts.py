@@ -1,0 +1,55 @@
+"""Captions to what the UNet is conditioned on: by one text encoder, or by XL's two."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from emote.models.components import Device, encode_prompts, load_text_encoder, load_tokenizer, tokenize
+from emote.models.conditioning import pack
+
+
+class PromptEncoder:
+    """The frozen text encoders of a base model, in float32. Raises ConfigError where they cannot be loaded whole.
+
+    tokenizer: of the first encoder; XL's second one cuts text in the same places.
+    """
+
+    def __init__(self, path: Path, device: Device = "cpu", *, variant: str | None = None) -> None:
+        self.tokenizer = load_tokenizer(path)
+        self._first = load_text_encoder(path, torch.float32, device, variant=variant)
+        self._second: tuple[CLIPTokenizer, CLIPTextModelWithProjection] | None = None
+        self._empty_is_zero = False
+        if (Path(path) / "text_encoder_2").is_dir():
+            second = load_text_encoder(path, torch.float32, device, variant=variant, part="text_encoder_2")
+            self._second = load_tokenizer(path, "tokenizer_2"), second
+            index = json.loads((Path(path) / "model_index.json").read_text(encoding="utf-8"))
+            self._empty_is_zero = bool(index.get("force_zeros_for_empty_prompt", True))
+
+    def __call__(self, captions: list[str]) -> torch.Tensor:
+        """[B, T, D] for B captions; [B, T + 1, D] for XL (see `conditioning`).
+
+        XL's are the states before the last layer, as `StableDiffusionXLPipeline.encode_prompt` has them; its empty
+        caption is all zeros where the model says `force_zeros_for_empty_prompt`, as it was trained.
+        """
+        if self._second is None:
+            return encode_prompts(self.tokenizer, self._first, captions)
+        words, _ = _penultimate(self.tokenizer, self._first, captions)
+        more_words, pooled_BP = _penultimate(*self._second, captions)
+        packed = pack(torch.cat([words, more_words], dim=-1), pooled_BP)
+        if self._empty_is_zero:
+            packed[[row for row, caption in enumerate(captions) if not caption]] = 0
+        return packed
+
+
+@torch.no_grad()
+def _penultimate(
+    tokenizer: CLIPTokenizer, encoder: CLIPTextModel | CLIPTextModelWithProjection, captions: list[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(hidden states before the last layer [B, T, D], the first output: with a projection, the pooled one [B, P])."""
+    tokens = tokenize(tokenizer, captions)
+    found = encoder(tokens.input_ids.to(encoder.device), output_hidden_states=True)
+    return found.hidden_states[-2], found[0]

@@ -1,0 +1,164 @@
+"""`scripts/pack.py`: draw pictures or read them, cut them out, write the packs, and print where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+
+from emote.config import Precision
+from emote.data.images import BadImage, decode, suffixes
+from emote.imaging.cutout import cut_out, parse_background
+from emote.imaging.fitting import fit
+from emote.inference.options import Options
+from emote.inference.output import Output, slug
+from emote.inference.plan import BASE_ALONE, Plan, plan_pictures
+from emote.inference.png_metadata import CHUNK, read_parameters, save_png
+from emote.inference.prompt_template import PLACE, choose_template, read_prompts
+from emote.inference.resolve_adapter import BASE_LICENCES, LATEST, find_adapter
+from emote.packs.options import PackOptions
+from emote.packs.pack import SHEET, PackItem, write_pack
+from emote.util.errors import ConfigError
+from emote.util.progress import progress_bar
+
+PICTURES = "pictures"  # the uncut drawings: throw away what is bad and say images= to pack the rest
+SVG_PX = 512
+ONLY_WHEN_DRAWING = ("run", "model", "prompts", "template", "negative_prompt", "n", "seed", "steps", "guidance",
+                     "scheduler", "lora_scale", "batch")  # fmt: skip
+console = Console(highlight=False, soft_wrap=True)
+
+
+def pack(options: PackOptions) -> int:
+    """Write a pack for each platform and print the paths; 1 where a picture had to be left out. Raises ConfigError."""
+    parse_background(options.background)
+    if not options.for_:
+        raise ConfigError("for must name a platform, got nothing; say for=slack")
+    zips = [f"{platform.name}.zip" for platform in options.for_]
+    if options.images:
+        output = Output(Path(options.out) if options.out else None, f"pack-{slug(Path(options.images).name)}")
+        output.check(zips)
+        found = _read(options)
+    else:
+        plan = _plan(options)
+        output = Output(Path(options.out) if options.out else None, f"pack-{slug(plan.shots[0].typed)}")
+        output.check(zips)
+        found = _draw(plan, options, output)
+    items, problems = [], []
+    for name, item in found:
+        try:
+            fit(item.image, 1, is_square=False)
+        except ConfigError as error:
+            problems.append(f"{name} is left out: {error}")
+            continue
+        if item.image.getchannel("A").getextrema()[0] == 255:
+            problems.append(f"{name} has no plain background that could be cut away, and is packed with what it has")
+        items.append(item)
+    for problem in problems:
+        console.print(f"warning: {problem}", markup=False)
+    if not items:
+        raise ConfigError("there is no picture to pack")
+    with progress_bar(console) as bar:
+        task = bar.add_task("packing", total=len(items) * len(options.for_), note="")
+        written = write_pack(
+            items, options.for_, output.path("."), on_picture=lambda done: bar.update(task, completed=done)
+        )
+    for path in (output.path(SHEET), *written):
+        console.print(str(path), markup=False)
+    return 1 if problems else 0
+
+
+def _plan(options: PackOptions) -> Plan:
+    prompts = options.prompts
+    if len(prompts) == 1 and prompts[0].lower().endswith(".txt"):
+        try:
+            prompts = read_prompts(Path(prompts[0]))
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("prompts_file=", "prompts=")) from error
+    if not prompts and options.run != BASE_ALONE and not (options.model and options.run is None):
+        adapter = find_adapter(options.run or LATEST, Path(options.runs_dir))
+        template = choose_template(options.template, adapter.caption)
+        prompts = [_bare(prompt, template) for prompt in adapter.prompts]
+    if not prompts:
+        raise ConfigError("prompts must say what to draw, got nothing; say prompts=[a fairy, a robot], or images=")
+    plan = plan_pictures(
+        Options(
+            run=options.run, model=options.model, prompt=prompts, template=options.template,
+            negative_prompt=options.negative_prompt, n=options.n, seed=options.seed, steps=options.steps,
+            guidance=options.guidance, scheduler=options.scheduler, lora_scale=options.lora_scale,
+            batch=options.batch, runs_dir=options.runs_dir, cache_dir=options.cache_dir, device=options.device,
+            precision=options.precision,
+        )
+    )  # fmt: skip
+    return plan
+
+
+def _bare(prompt: str, template: str | None) -> str:
+    """`An emoji of a fairy` without the words of the template: emoji are named by what differs."""
+    before, _, after = (template or PLACE).partition(PLACE)
+    return prompt.removeprefix(before).removesuffix(after).strip() or prompt
+
+
+def _draw(plan: Plan, options: PackOptions, output: Output) -> Iterator[tuple[str, PackItem]]:
+    from emote.util.quiet import quiet_libraries
+
+    quiet_libraries()
+    from emote.inference.image_generator import Studio  # late: it imports torch
+
+    precision = plan.precision if options.precision is Precision.auto else options.precision
+    studio = Studio(plan.base, options.device.value, precision)
+    studio.use(plan.adapter)
+    model = f"{plan.adapter.label} on {plan.base.label}" if plan.adapter else plan.base.label
+    console.print(f"{model}, {studio.precision.name} on {studio.device.type}", markup=False)
+    licence = plan.adapter.licence if plan.adapter else BASE_LICENCES.get(plan.base.config.path, "")
+    with progress_bar(console) as bar:
+        task = bar.add_task("drawing", total=None, note="")
+
+        def on_step(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+
+        drawn = {}
+        for one in studio.draw_each([shot.request for shot in plan.shots], batch=plan.batch, on_step=on_step):
+            save_png(one.picture, output.path(f"{PICTURES}/{plan.shots[one.index].name}"))
+            drawn[one.index] = one
+    for index, shot in enumerate(plan.shots):
+        item = PackItem(
+            prompt=shot.typed,
+            seed=shot.request.seed,
+            image=cut_out(drawn[index].picture, options.background),
+            model=model,
+            licence=options.licence if options.licence is not None else licence,
+        )
+        yield shot.name, item
+
+
+def _read(options: PackOptions) -> Iterator[tuple[str, PackItem]]:
+    """Pictures of a folder: transparent ones as they are, others cut out. Said text: of what the PNG itself says."""
+    folder = Path(options.images or "")
+    unused = [name for name in ONLY_WHEN_DRAWING if getattr(options, name) != getattr(PackOptions(), name)]
+    if unused:
+        raise ConfigError(f"{', '.join(unused)} say nothing beside images=, which packs pictures that exist")
+    if not folder.is_dir():
+        raise ConfigError(f"images must be a folder with pictures, got {folder}")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes())
+    if not files:
+        raise ConfigError(f"images={folder} has no pictures")
+    for file in files:
+        try:
+            picture = decode(file.read_bytes(), svg_size_px=SVG_PX)
+        except BadImage as error:
+            raise ConfigError(f"images: {file}: {error}") from error
+        if picture.getchannel("A").getextrema()[0] == 255:
+            picture = cut_out(picture, options.background)
+        yield file.name, _described(file, picture, options.licence or "")
+
+
+def _described(file: Path, picture: Image.Image, licence: str) -> PackItem:
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            known = read_parameters(str(opened.info[CHUNK]))
+    except (ConfigError, KeyError, OSError):  # not ours, and SVGs
+        return PackItem(file.stem.replace("_", " "), None, picture, "", licence)
+    return PackItem(known.request.prompt, known.request.seed, picture, known.run or known.model, licence)

@@ -1,0 +1,106 @@
+"""The runs on this disk: what they are, how far they got, how much room they take."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from emote.runs.run_folder import RunFolder
+from emote.util.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """finished: delivered step counts.  saved: the furthest checkpoint.  losses: of the last delivery."""
+
+    name: str
+    finished: list[int]
+    saved: int
+    train_loss: float | None
+    held_out_loss: float | None
+    size_bytes: int
+    age_seconds: float
+
+
+def list_runs(directory: Path) -> list[RunRow]:
+    """All runs in a directory, the newest first. Anything else that lies there is left alone."""
+    found = []
+    for root in directory.glob("*/"):
+        folder = RunFolder(root)
+        if not (root / "arithmetic.json").exists():
+            continue
+        finished = folder.delivered_steps()
+        summary = json.loads((folder.deliverables(finished[-1]) / "summary.json").read_text()) if finished else {}
+        files = list(_stats(root))
+        found.append(
+            RunRow(
+                name=root.name,
+                finished=finished,
+                saved=folder.latest_checkpoint(at_most=10**9),
+                train_loss=summary.get("train_loss", {}).get("last_500_mean"),
+                held_out_loss=summary.get("validation_loss", {}).get("final"),
+                size_bytes=sum(stat.st_size for stat in files),
+                age_seconds=time.time() - max((stat.st_mtime for stat in files), default=time.time()),
+            )
+        )
+    return sorted(found, key=lambda row: row.age_seconds)
+
+
+def _stats(root: Path) -> Iterator[os.stat_result]:
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):  # a run in progress prunes its checkpoints
+            if path.is_file():
+                yield path.stat()
+
+
+def delete_run(directory: Path, name: str) -> RunRow:
+    """Remove the one run that is called `name`, or whose identity begins with it. Raises ConfigError otherwise."""
+    rows = list_runs(directory)
+    chosen = [row for row in rows if name and (row.name == name or row.name.rsplit("-", 1)[-1].startswith(name))]
+    if len(chosen) != 1:
+        known = ", ".join(row.name for row in rows) or "none"
+        raise ConfigError(f"delete must name one run in {directory}, got {name} ({len(chosen)} match); runs: {known}")
+    shutil.rmtree(directory / chosen[0].name)
+    return chosen[0]
+
+
+def print_runs(rows: list[RunRow], console: Console) -> None:
+    table = Table(box=None, header_style="bold")
+    for title in ("run", "finished", "saved", "loss", "held-out", "size", "age"):
+        # a name is folded rather than cut: it is what people type
+        table.add_column(title, justify="left" if title in ("run", "finished") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.name,
+            ", ".join(map(str, row.finished)) or "–",
+            str(row.saved),
+            "–" if row.train_loss is None else f"{row.train_loss:.4f}",
+            "–" if row.held_out_loss is None else f"{row.held_out_loss:.4f}",
+            readable_bytes(row.size_bytes),
+            readable_age(row.age_seconds),
+        )
+    console.print(table)
+
+
+def readable_bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def readable_age(seconds: float) -> str:
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"

@@ -1,0 +1,1 @@
+"""What a sweep found, as a page, as Markdown and as a few lines."""

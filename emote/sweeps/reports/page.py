@@ -1,0 +1,102 @@
+"""A report as one HTML page that needs nothing else: pictures within, no scripts, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from emote.sweeps.reports.document import Block, Code, Document, Drawing, Sheet, Table, Text
+
+STYLE = Path(__file__).with_name("style.css")
+OPEN_SHEETS = 2  # the others are a click away
+LARGEST_PX = 256  # a side; larger pictures are shown smaller, and lie in their run's directory as they were drawn
+
+
+def as_page(document: Document) -> str:
+    body = [f"<h1>{_inline(document.title)}</h1>", *_blocks(document.summary)]
+    for section in document.sections:
+        body += ["<section>", f"<h2>{_inline(section.title)}</h2>", *_blocks(section.blocks), "</section>"]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(document.title)}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
+        "<body><main>\n" + "\n".join(body) + "\n</main></body></html>\n"
+    )
+
+
+def _blocks(blocks: list[Block]) -> Iterator[str]:
+    sheets = 0
+    for block in blocks:
+        if isinstance(block, Text):
+            yield f"<p>{_inline(block.text)}</p>"
+        elif isinstance(block, Code):
+            yield f"<pre>{escape(block.text)}</pre>"
+        elif isinstance(block, Table):
+            yield _table(block)
+        elif isinstance(block, Drawing):
+            yield f"<figure>{block.svg}</figure>"
+        else:
+            sheets += 1
+            yield _sheet(block, sheets <= OPEN_SHEETS)
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{_inline(text)}</th>" for text in table.head)
+    rows = []
+    for number, row in enumerate(table.rows):
+        shades = table.shades[number] if table.shades else [None] * len(row)
+        cells = []
+        for text, shade in zip(row, shades, strict=True):
+            style = "" if shade is None else f' class="heat" style="--shade:{shade * 100:.0f}%"'
+            cells.append(f"<td{style}>{_inline(text)}</td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>' + "\n".join(rows) + "</tbody></table></div>"
+    )
+
+
+def _sheet(sheet: Sheet, is_open: bool) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in sheet.columns)
+    rows = []
+    for label, files in sheet.rows:
+        cells = (
+            f'<td><img src="{_picture(file)}" alt="{escape(f"{label}, {column}")}"></td>'
+            if file
+            else '<td class="empty"></td>'
+            for column, file in zip(sheet.columns, files, strict=True)
+        )
+        rows.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
+    return (
+        f"<details{' open' if is_open else ''}><summary>{escape(sheet.title)}</summary>"
+        f'<div class="wide"><table class="sheet"><thead><tr><th></th>{head}</tr></thead>\n<tbody>'
+        + "\n".join(rows)
+        + "</tbody></table></div></details>"
+    )
+
+
+@cache
+def _picture(file: Path) -> str:
+    """A data URI: without the text that a PNG carries, and of a size that a page can hold many of."""
+    with Image.open(file) as opened:
+        picture = opened.convert("RGBA" if opened.mode == "RGBA" else "RGB")
+    out = io.BytesIO()
+    if max(picture.size) <= LARGEST_PX // 2:
+        kind = "png"
+        picture.save(out, format="PNG", optimize=True)
+    else:
+        kind = "webp"
+        picture.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
+        picture.save(out, format="WEBP", quality=88, method=6)
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"

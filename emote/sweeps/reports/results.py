@@ -1,0 +1,143 @@
+"""What runs have left so far, read from their directories; nothing is computed, no model is loaded."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emote.runs.metrics_file import MetricsFile
+from emote.runs.run_folder import RunFolder
+from emote.sweeps.index import FILE, FINISHED, Index
+from emote.util.errors import ConfigError
+from emote.util.hints import nearest
+
+ADAPTER = "pytorch_lora_weights.safetensors"
+
+
+@dataclass(frozen=True)
+class HeldOutLosses:
+    """Of each held-out picture, by the base model and by the adapter: a run's validation.csv."""
+
+    names: tuple[str, ...]
+    concepts: tuple[str, ...]
+    base: tuple[float, ...]
+    final: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run at a step count. state: as in a sweep's index.  values: of the configuration, by dotted key; of a job that
+    is not finished only those in which the jobs of its sweep differ.  words: what was typed, where a sweep knows it."""
+
+    run: Path
+    step: int
+    state: str
+    values: dict[str, Any]
+    words: str = ""
+    error: str | None = None
+    log: Path | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.state == FINISHED
+
+    @property
+    def path(self) -> Path:
+        return RunFolder(self.run).deliverables(self.step)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def held_out(self) -> HeldOutLosses | None:
+        """None where nothing was held out, or where it is not finished."""
+        file = self.path / "validation.csv"
+        if not self.finished or not file.exists():
+            return None
+        with open(file, newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        return HeldOutLosses(
+            tuple(row["name"] for row in rows),
+            tuple(row["concept"] for row in rows),
+            tuple(float(row["base_loss"]) for row in rows),
+            tuple(float(row["final_loss"]) for row in rows),
+        )
+
+    @cached_property
+    def adapter_bytes(self) -> int:
+        return (self.path / ADAPTER).stat().st_size
+
+    @cached_property
+    def training_seconds(self) -> float:
+        """Of all steps so far, whichever process computed them."""
+        return sum(row.get("seconds", 0.0) for row in MetricsFile(self.path / "metrics.csv").rows())
+
+    def picture(self, number: int, kind: str) -> Path | None:
+        """kind: `base` or `fine-tuned`."""
+        file = self.path / "samples" / f"{number:02d}-{kind}.png"
+        return file if self.finished and file.exists() else None
+
+
+def gather(said: Iterable[str], runs_dir: Path = Path("runs")) -> tuple[list[Result], str | None]:
+    """What the named sweeps and runs have, each step count once, and the command of a single sweep.
+
+    said: directories of sweeps or runs, or their names in `runs_dir`. Raises ConfigError for what is neither.
+    """
+    found: dict[tuple[Path, int], Result] = {}
+    commands = []
+    for name in said:
+        directory = find(name, runs_dir)
+        if (directory / FILE).exists():
+            index = Index(directory)
+            commands.append(index.read()["command"])
+            results = list(_of_sweep(index))
+        else:
+            commands.append(None)
+            results = [_of_run(directory, step) for step in RunFolder(directory).delivered_steps()]
+        for result in results:
+            found.setdefault((result.run.resolve(), result.step), result)
+    return list(found.values()), commands[0] if len(commands) == 1 else None
+
+
+def find(name: str, runs_dir: Path) -> Path:
+    """The directory of the sweep or run that is called so. Raises ConfigError with the nearest name."""
+    for directory in (Path(name).expanduser(), runs_dir / name, runs_dir / "sweeps" / name):
+        if (directory / FILE).exists() or (directory / "steps").is_dir():
+            return directory
+    known = [path.parent.name for path in (*runs_dir.glob(f"sweeps/*/{FILE}"), *runs_dir.glob("*/steps"))]
+    close = nearest(Path(name).name, known)
+    hint = f"did you mean {close}?" if close else f"there are {', '.join(known) or 'none'}"
+    raise ConfigError(f"runs must name sweeps or runs in {runs_dir}, got {name or 'nothing'}; {hint}")
+
+
+def _of_sweep(index: Index) -> Iterable[Result]:
+    for entry in index.entries():
+        run = index.run_of(entry)
+        if (RunFolder(run).deliverables(entry.step) / "summary.json").exists() and entry.state == FINISHED:
+            found = _of_run(run, entry.step)
+            yield Result(run, entry.step, FINISHED, found.values, entry.label)
+        else:
+            state = entry.state if entry.state != FINISHED else "removed"
+            log = index.directory / entry.log if entry.log else None
+            yield Result(run, entry.step, state, entry.values, entry.label, entry.error, log)
+
+
+def _of_run(run: Path, step: int) -> Result:
+    text = (RunFolder(run).deliverables(step) / "config.yaml").read_text(encoding="utf-8")
+    return Result(run, step, FINISHED, dict(_flat(yaml.safe_load(text))))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

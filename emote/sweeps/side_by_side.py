@@ -1,0 +1,30 @@
+"""A sweep whose jobs run in other processes, on this machine or on others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emote.sweeps.engines import engine
+from emote.sweeps.index import Index
+from emote.sweeps.job import write_job
+from emote.sweeps.plan import Job
+from emote.sweeps.sweep import Sweep
+from emote.sweeps.watch import watching
+from emote.util.console import say
+from emote.util.interrupt import StopRequest
+
+
+def do_side_by_side(sweep: Sweep) -> None:
+    """Every job that is left. Raises ConfigError where the engine refuses, Interrupted after a signal."""
+    if not sweep.plan.waves():
+        return
+    say(f"what each job prints is in {sweep.directory / 'logs'}")
+    config = sweep.plan.jobs[0].config
+    with StopRequest(), engine(config, sweep.directory) as launch, watching(Index(sweep.directory)):
+
+        def launch_written(jobs: Sequence[Job]) -> None:
+            for job in jobs:
+                write_job(job, sweep.directory)
+            launch([job.name for job in jobs])
+
+        sweep.do(launch_written)

@@ -1,0 +1,181 @@
+"""What a finished step count leaves in runs/<name>-<identity>/steps/<NNNNNN>/, all of it or nothing."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from emote.config import Config
+from emote.data.item import Skipped
+from emote.data.prepared import Example, Prepared
+from emote.evaluation.curve import plot_losses
+from emote.evaluation.paired import PairedResult, compare
+from emote.lora.adapter import adapter_state, load_adapter_state
+from emote.lora.formats import save_diffusers, save_kohya
+from emote.models.presets import base_label
+from emote.runs.metrics_file import Row
+from emote.runs.run_folder import RunFolder
+from emote.training.job import Job
+from emote.training.module import LoraModule
+from emote.training.preflight.check import say_comparison
+from emote.training.summary import summarise
+from emote.util.console import say
+from emote.util.files import write_json, write_text
+from emote.util.timer import Clock
+
+
+def write_config(config: Config, path: Path) -> None:
+    """The resolved configuration, as YAML that can be read back."""
+    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+
+
+class Delivery:
+    """Collects files in a directory of its own and gives it its final name at the end."""
+
+    def __init__(self, folder: RunFolder, step: int, final: Path | None = None) -> None:
+        """final: the directory; None for the step count's own."""
+        self.folder, self.step = folder, step
+        self.final = final or folder.deliverables(step)
+        self.path = self.final.with_name(f".{self.final.name}.tmp")
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+
+    def write_adapter(self, module: LoraModule, config: Config, name: str, metadata: dict[str, str]) -> None:
+        """The last adapter in both formats, and the best one by held-out loss where that is another."""
+        self.write_last_adapter(module, config, name, metadata)
+        best = self.best_step()
+        if best is not None and best != self.step:
+            last = adapter_state(module.unet)
+            load_adapter_state(module.unet, load_file(self.folder.best_adapter(best)))
+            directory = self.path / f"best-at-step-{best}"
+            save_diffusers(module.unet, directory, config.lora)
+            save_kohya(module.unet, directory / f"{name}-step-{best}.safetensors", config.lora, metadata)
+            load_adapter_state(module.unet, last)
+
+    def write_last_adapter(self, module: LoraModule, config: Config, name: str, metadata: dict[str, str]) -> None:
+        save_diffusers(module.unet, self.path, config.lora)
+        save_kohya(module.unet, self.path / f"{name}.safetensors", config.lora, metadata)
+
+    def best_step(self) -> int | None:
+        scored = [row for row in self.folder.metrics.rows() if row["step"] <= self.step and "validation_loss" in row]
+        if not scored:
+            return None
+        best = int(min(scored, key=lambda row: (row["validation_loss"], row["step"]))["step"])
+        return best if self.folder.best_adapter(best).exists() else None
+
+    def write_metrics(self, base_loss: float | None, title: str) -> list[Row]:
+        rows = self.folder.metrics.copy_until(self.step, self.path / "metrics.csv")
+        plot_losses(
+            self.path / "loss.png",
+            [int(row["step"]) for row in rows],
+            [row.get("loss", float("nan")) for row in rows],
+            [(int(row["step"]), row["validation_loss"]) for row in rows if "validation_loss" in row],
+            base_loss,
+            title,
+        )
+        return rows
+
+    def write_validation(
+        self, examples: Sequence[Example], base: Sequence[float], final: Sequence[float]
+    ) -> PairedResult | None:
+        """One row a held-out item, so that anybody can compute another statistic."""
+        if not examples:
+            return None
+        with open(self.path / "validation.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["name", "concept", "base_loss", "final_loss"])
+            for example, before, after in zip(examples, base, final, strict=True):
+                table.writerow([example.name, example.concept, repr(before), repr(after)])
+        return compare(base, final, [example.concept for example in examples])
+
+    def write_skipped(self, skipped: Sequence[Skipped]) -> None:
+        if skipped:
+            write_text(self.path / "skipped.txt", "".join(f"{item.name}: {item.reason}\n" for item in skipped))
+
+    def finish(self, summary: dict[str, Any]) -> Path:
+        """Write summary.json, which marks the directory as whole, and move it to its place."""
+        summary["files"] = sorted(
+            [*(str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file()), "summary.json"]
+        )
+        write_json(self.path / "summary.json", summary)
+        if self.final.exists():  # an earlier delivery with other prompts: set aside, then dropped
+            old = self.final.with_name(f".{self.final.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            self.final.rename(old)
+            self.path.rename(self.final)
+            shutil.rmtree(old)
+        else:
+            self.path.rename(self.final)
+        return self.final
+
+
+def deliver(job: Job, base_scores: list[float], command: list[str], started_at: int, clock: Clock) -> Path:
+    """Draw, score and write everything for the step that the module stands at; says the result and returns its path."""
+    delivery = Delivery(job.folder, job.max_steps)
+    final_scores = job.held_out.scored.get(job.max_steps) or (
+        job.held_out.score(job.module) if job.held_out.examples else []
+    )
+    title = f"{job.name} · {job.max_steps} steps"
+    with clock.phase("sample"):
+        if job.config.callbacks.samples.prompts:
+            singles = delivery.path / "samples"
+            job.sampler.write_sheet(
+                delivery.path / "samples.png", job.module, title, singles,
+                model=base_label(job.config.model), run=f"{job.name}/{job.max_steps}",
+            )  # fmt: skip
+    rows = delivery.write_metrics(fmean(base_scores) if base_scores else None, title)
+    compared = delivery.write_validation(job.held_out.examples, base_scores, final_scores)
+    delivery.write_adapter(job.module, job.config, job.config.name, kohya_metadata(job.config, job.prepared))
+    delivery.write_skipped(job.prepared.skipped)
+    write_config(job.config, delivery.path / "config.yaml")
+    summary = summarise(job, command, started_at, rows, compared, clock)
+    path = delivery.finish(summary)
+    if job.estimate:
+        say_comparison(job.estimate, summary["seconds_per_step"], summary["peak_memory_bytes"])
+    say_result(path, compared, job.prepared)
+    return path
+
+
+def say_result(path: Path, compared: PairedResult | None, prepared: Prepared) -> None:
+    if prepared.skipped:
+        say(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
+    if compared:
+        low, high = compared.interval_95 or (None, None)
+        interval = f"95 % interval {low:+.5f} to {high:+.5f}" if low is not None else "too few for an interval"
+        say(
+            f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
+            f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "
+            f"{interval}, {compared.items} items of {compared.concepts} concepts)"
+        )
+    if (path / "samples.png").exists():
+        say(f"before and after: {path / 'samples.png'}")
+    say(str(path))
+
+
+def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:
+    """Training facts under the names that kohya's scripts write (`ss_…`) and Stability's ModelSpec."""
+    trainer = config.trainer
+    return {
+        "ss_output_name": config.name,
+        "ss_sd_model_name": base_label(config.model),  # never a path of this machine
+        "ss_learning_rate": repr(trainer.learning_rate),
+        "ss_lr_scheduler": trainer.schedule.name,
+        "ss_optimizer": "torch.optim.adamw.AdamW",
+        "ss_max_train_steps": str(trainer.max_steps),
+        "ss_steps": str(trainer.max_steps),
+        "ss_batch_size_per_device": str(trainer.batch_size),
+        "ss_num_train_images": str(len(prepared.training)),
+        "ss_resolution": f"({config.data.resolution}, {config.data.resolution})",
+        "ss_seed": str(config.seed),
+        "ss_max_grad_norm": str(trainer.max_grad_norm),
+        "ss_min_snr_gamma": str(trainer.snr_gamma),
+        "ss_caption_dropout_rate": str(trainer.caption_dropout),
+        "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
+    }

@@ -1,0 +1,66 @@
+"""What every process but the first does in a run on several devices: build the same job, and train when it does.
+
+Started as `python -m emote.training.distributed.worker` by the first process; torchrun and Slurm start
+`train.py`, which comes here too. It writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from emote.config import to_dataclass
+from emote.training.distributed.process_group import Team, other
+from emote.training.distributed.process_index import Place
+from emote.training.fit import fit
+from emote.training.identify import identify
+from emote.training.job import build_job, read_encoded
+from emote.util.console import console
+from emote.util.interrupt import Interrupted, StopRequest
+from emote.util.quiet import quiet_libraries
+
+
+def help_out(team: Team) -> Path | None:
+    """Wait for the first process to be ready, and train with it. Returns the run's directory; None: nothing to do.
+
+    Raises Interrupted as it does, and ConfigError or RuntimeError where this machine does not see the same run.
+    """
+    console.quiet = True  # the first one speaks
+    with StopRequest() as stop:
+        errand = team.errand()
+        if errand is None:
+            return None
+        if torch.cuda.is_available():
+            torch.cuda.set_device(team.place.local_rank)
+        config = to_dataclass(OmegaConf.create(errand["config"]))
+        this = identify(config)
+        start = this.folder.latest_checkpoint(at_most=config.trainer.max_steps) or 0
+        if (this.name, start) != (errand["name"], errand["start"]):
+            raise RuntimeError(
+                f"process {team.place.rank} sees {this.name} at step {start}, the first one {errand['name']} at step "
+                f"{errand['start']}; all must see the same files"
+            )
+        prepared = read_encoded(config, this.weights, this.found)
+        job = build_job(config, this.name, this.folder, this.base, this.weights, this.decision, prepared)
+        team.ready()
+        with team.gathered():
+            fit(job, [], stop, [], place=team.place)
+        return this.folder.root
+
+
+def main(arguments: list[str]) -> int:
+    place, port = arguments
+    quiet_libraries()
+    try:
+        help_out(other(Place(*json.loads(place)), int(port)))
+    except Interrupted as stopped:
+        return 128 + stopped.signal_number
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from emote.demo.catalogue import Catalogue
+from emote.demo.session import KEPT_AFTER_LEAVING_S, Drawing, Visit, Visits, file_name
+from emote.inference.request import Request
+from emote.util.errors import ConfigError
+
+REQUEST = Request(prompt="An emoji of a fairy", seed=3, width=32, height=32)
+
+
+def drawing(runs_dir: Path, colour: str = "red") -> Drawing:
+    base, tuned = Image.new("RGB", (32, 32), "white"), Image.new("RGB", (32, 32), "white")
+    ImageDraw.Draw(tuned).ellipse((6, 6, 25, 25), fill=colour)
+    tuned.info["parameters"] = "how it was drawn"
+    return Drawing("blue fox", REQUEST, Catalogue(runs_dir).first, base, tuned)
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Visit:
+    return Visit(tmp_path)
+
+
+def test_files_are_of_what_is_shown_and_say_how_it_was_drawn(visit: Visit, runs_dir: Path) -> None:
+    visit.add(drawing(runs_dir))
+    assert Image.open(visit.file(0, "tuned", False)).mode == "RGB"
+    cut = Image.open(visit.file(0, "tuned", True))
+    assert (cut.getchannel("A").getpixel((0, 0)), cut.getpixel((16, 16))) == (0, (255, 0, 0, 255))
+    assert cut.info["parameters"] == "how it was drawn"
+    assert Image.open(visit.file(0, "small", True)).size == (64, 64)
+
+
+def test_the_same_drawing_is_in_the_pack_once_and_as_it_was_shown_last(visit: Visit, runs_dir: Path) -> None:
+    visit.add(drawing(runs_dir))
+    visit.add_to_pack(0, transparent=True)
+    visit.add_to_pack(0, transparent=False)
+    (packed,) = visit.pack.values()
+    assert packed.item.image.getchannel("A").getextrema() == (255, 255)
+    assert (packed.item.prompt, packed.item.licence[:12]) == ("blue fox", "CC BY-SA 4.0")
+
+
+def test_emoji_of_the_same_words_have_different_names(visit: Visit, runs_dir: Path) -> None:
+    for number in range(2):
+        visit.add(drawing(runs_dir))
+        visit.add_to_pack(number, transparent=True)
+    assert visit.names() == ["blue_fox", "blue_fox_2"]
+    visit.take_out(0)
+    visit.take_out(5)  # a page that was slow
+    assert visit.names() == ["blue_fox"]
+
+
+def test_the_pack_is_a_zip(visit: Visit, runs_dir: Path) -> None:
+    with pytest.raises(ConfigError, match="the pack is empty"):
+        visit.write_pack("slack")
+    visit.add(drawing(runs_dir))
+    visit.add_to_pack(0, transparent=True)
+    for _ in range(2):
+        with zipfile.ZipFile(visit.write_pack("telegram")) as pack:
+            assert "stickers/blue_fox.png" in pack.namelist()
+
+
+def test_a_picture_of_nothing_is_shown_but_not_packed(visit: Visit, runs_dir: Path) -> None:
+    visit.add(drawing(runs_dir, "white"))
+    assert visit.file(0, "small", True).exists()
+    with pytest.raises(ConfigError, match="nothing is visible"):
+        visit.add_to_pack(0, transparent=True)
+    assert visit.pack == {}
+
+
+def test_cancelling_reaches_the_drawing_that_is_under_way_and_not_the_next(visit: Visit) -> None:
+    first = visit.begin()
+    visit.cancel()
+    assert first.is_set() and not visit.begin().is_set()
+
+
+def test_who_leaves_stops_drawing_and_is_forgotten_after_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("emote.demo.session.time.monotonic", lambda: now)
+    visits = Visits(tmp_path)
+    gone, back = visits.of("gone"), visits.of("back")
+    drawing_of_gone = gone.begin()
+    visits.leave("gone")
+    visits.leave("back")
+    assert drawing_of_gone.is_set() and visits.of("back") is back
+    now += KEPT_AFTER_LEAVING_S + 1
+    visits.leave("nobody")
+    assert not gone.folder.exists() and back.folder.exists()
+    assert visits.of("gone") is not gone
+
+
+def test_saved_pictures_have_names_that_every_disk_takes() -> None:
+    assert file_name("A Fairy/<b>", 7) == "a-fairy-b-7.png"
+    assert file_name("قطة", 7, "base") == "picture-7-base.png"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import PNDMScheduler, StableDiffusionPipeline
+
+from emote.diffusion.generate import draw_batch, to_pictures
+from emote.diffusion.samplers import SAMPLERS, from_a1111, make_scheduler, scheduler_named
+from emote.inference.image_generator import Studio
+from emote.models.components import (
+    encode_prompts,
+    load_scheduler,
+    load_text_encoder,
+    load_tokenizer,
+    load_unet,
+    load_vae,
+)
+from emote.util.errors import ConfigError
+from tests.inference.conftest import request
+
+PROMPTS, SEEDS = ["a cat", "a dog", "a fox", "an owl"], [1, 2, 3, 4]
+STOCHASTIC = {"euler_a", "dpm++_sde_karras"}
+
+
+@pytest.fixture(scope="module")
+def stock(tiny_sd: Path) -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_sd, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_stock_pipeline_draws_the_same_picture(name: str, stock: StableDiffusionPipeline, tiny_sd: Path) -> None:
+    tokenizer, text_encoder = load_tokenizer(tiny_sd), load_text_encoder(tiny_sd)
+    words = encode_prompts(tokenizer, text_encoder, [*PROMPTS, *[""] * 4])
+    own = draw_batch(
+        load_unet(tiny_sd), load_vae(tiny_sd), load_scheduler(tiny_sd).config, words[:4], words[4:], SEEDS,
+        width=32, height=24, inference_steps=5, guidance_scale=7.5, scheduler=name,
+    )  # fmt: skip
+    shipped = dict(PNDMScheduler.from_pretrained(tiny_sd, subfolder="scheduler").config)
+    shipped["clip_sample"] = False  # as SD 1.5's own file has it
+    stock.scheduler = type(make_scheduler(name, shipped)).from_config(shipped, **SAMPLERS[name].options)
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    theirs = stock(PROMPTS, generator=generators, width=32, height=24, num_inference_steps=5).images
+    assert [picture.tobytes() for picture in to_pictures(own)] == [picture.tobytes() for picture in theirs]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_has_the_noise_schedule_of_training(name: str, tiny_sd: Path) -> None:
+    training = load_scheduler(tiny_sd)
+    sampler = make_scheduler(name, training.config)
+    assert torch.equal(sampler.alphas_cumprod, training.alphas_cumprod)
+    assert sampler.config.prediction_type == training.config.prediction_type
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_step_is_enough_to_draw_something(name: str, studio: Studio) -> None:
+    studio.use(None)
+    for steps in (1, 2):
+        (picture,) = studio.draw([request(scheduler=name, inference_steps=steps)])
+        assert np.asarray(picture).std() > 0
+
+
+def test_all_samplers_draw_different_pictures(studio: Studio) -> None:
+    studio.use(None)
+    pictures = studio.draw([request(scheduler=name) for name in SAMPLERS])
+    assert len({picture.tobytes() for picture in pictures}) == len(SAMPLERS)
+
+
+@pytest.mark.parametrize("name", sorted(STOCHASTIC))
+def test_noise_on_the_way_is_each_picture_s_own(name: str, studio: Studio) -> None:
+    studio.use(None)
+    together = studio.draw([request(seed=seed, scheduler=name) for seed in SEEDS], batch=4)
+    (alone,) = studio.draw([request(seed=SEEDS[2], scheduler=name)])
+    assert np.abs(np.asarray(together[2], dtype=int) - np.asarray(alone)).max() <= 2
+    torch.manual_seed(99)
+    assert studio.draw([request(seed=SEEDS[2], scheduler=name)])[0].tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a1111_s_names_lead_there_and_back(name: str) -> None:
+    entry = SAMPLERS[name]
+    assert from_a1111(entry.sampler, entry.schedule) == name
+    assert scheduler_named(name.replace("_", " ").upper()) == name
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "name"),
+    [
+        ("DPM++ 2M Karras", None, "dpm++_karras"),  # as written until A1111 1.8
+        ("DPM++ 2M", None, "dpm++"),
+        ("DPM++ 2M", "Automatic", "dpm++_karras"),
+        ("Euler a", "Automatic", "euler_a"),
+        ("DDIM", "Automatic", "ddim"),
+    ],
+)
+def test_what_a1111_wrote_is_understood(sampler: str, schedule: str | None, name: str) -> None:
+    assert from_a1111(sampler, schedule) == name
+
+
+def test_an_unknown_one_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"scheduler must be one of .* got eulr; did you mean euler\?"):
+        scheduler_named("eulr")
+    for sampler, schedule in (("Restart", None), ("Euler", "Polyexponential"), ("", None)):
+        with pytest.raises(ConfigError, match="scheduler must be one of"):
+            from_a1111(sampler, schedule)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from emote.runs.listing import delete_run, list_runs, print_runs, readable_age, readable_bytes
+from emote.util.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def make_run(directory: Path, name: str, finished: int = 0, saved: int = 0, age_seconds: float = 60) -> Path:
+    """A run's folder with one delivery and one checkpoint, where these are asked for."""
+    root = directory / name
+    root.mkdir(parents=True)
+    (root / "arithmetic.json").write_text("{}")
+    if saved:
+        (root / "checkpoints").mkdir()
+        (root / "checkpoints" / f"{saved:06d}.ckpt").write_bytes(b"x" * 2000)
+    if finished:
+        delivery = root / "steps" / f"{finished:06d}"
+        delivery.mkdir(parents=True)
+        summary = {"train_loss": {"last_500_mean": 0.125}, "validation_loss": {"base": 0.3, "final": 0.25}}
+        (delivery / "summary.json").write_text(json.dumps(summary))
+    for path in root.rglob("*"):
+        os.utime(path, (time.time() - age_seconds,) * 2)
+    return root
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three runs, the middle one finished, and a folder that is none."""
+    directory = tmp_path / "runs"
+    make_run(directory, "smoke-aaa111222333", age_seconds=7200)
+    make_run(directory, "quickstart-aab111222333", finished=400, saved=400, age_seconds=60)
+    make_run(directory, "smoke-ccc111222333", saved=20, age_seconds=3600)
+    (directory / "notes").mkdir()
+    (directory / "notes" / "keep.txt").write_text("mine")
+    (directory / "arithmetic.json").write_text("a file among the folders")
+    return directory
+
+
+def script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COLUMNS": "160", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, str(ROOT / "scripts" / "runs.py"), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300)
+
+
+def test_runs_are_listed_newest_first_and_other_folders_are_none(runs: Path) -> None:
+    names = [row.name for row in list_runs(runs)]
+    assert names == ["quickstart-aab111222333", "smoke-ccc111222333", "smoke-aaa111222333"]
+
+
+def test_a_row_says_how_far_a_run_got(runs: Path) -> None:
+    finished, saved, begun = list_runs(runs)
+    assert (finished.finished, finished.saved) == ([400], 400)
+    assert (finished.train_loss, finished.held_out_loss) == (0.125, 0.25)
+    assert (saved.finished, saved.saved, saved.train_loss, saved.held_out_loss) == ([], 20, None, None)
+    assert (begun.finished, begun.saved) == ([], 0)
+    assert 2000 < saved.size_bytes < 2100 and 3590 < saved.age_seconds < 3700
+
+
+def test_a_directory_that_is_not_there_has_no_runs(tmp_path: Path) -> None:
+    assert list_runs(tmp_path / "runs") == []
+
+
+@pytest.mark.parametrize("name", ["smoke-ccc111222333", "ccc", "ccc111222333"])
+def test_a_run_is_deleted_by_its_name_or_the_start_of_its_identity(runs: Path, name: str) -> None:
+    assert delete_run(runs, name).name == "smoke-ccc111222333"
+    assert not (runs / "smoke-ccc111222333").exists()
+    assert len(list_runs(runs)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "matching"),
+    [("aa", 2), ("smoke", 0), ("zzz", 0), ("notes", 0), ("", 0), ("..", 0), ("111222333", 0), ("smoke-ccc", 0)],
+)
+def test_a_name_that_means_no_run_or_several_deletes_nothing(runs: Path, name: str, matching: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        delete_run(runs, name)
+    assert f"({matching} match)" in str(caught.value) and "quickstart-aab111222333" in str(caught.value)
+    assert len(list_runs(runs)) == 3 and (runs / "notes" / "keep.txt").exists()
+
+
+def test_no_name_deletes_nothing_even_where_there_is_one_run(tmp_path: Path) -> None:
+    make_run(tmp_path, "smoke-aaa111222333")
+    with pytest.raises(ConfigError):
+        delete_run(tmp_path, "")
+    assert len(list_runs(tmp_path)) == 1
+
+
+def test_the_table_shows_what_a_row_holds(runs: Path) -> None:
+    console = Console(width=160, record=True, quiet=False, file=open(os.devnull, "w"))  # noqa: SIM115
+    print_runs(list_runs(runs), console)
+    lines = console.export_text().splitlines()
+    assert len(lines) == 4
+    assert lines[1].split() == ["quickstart-aab111222333", "400", "400", "0.1250", "0.2500", "2", "kB", "60", "s"]
+    assert lines[2].split()[1:5] == ["–", "20", "–", "–"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (12_345_678, "12 MB"), (3_210_000_000, "3.2 GB")],
+)
+def test_bytes_are_read_at_a_glance(count: int, text: str) -> None:
+    assert readable_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (172_800, "2 days")]
+)
+def test_ages_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert readable_age(seconds) == text
+
+
+def test_the_script_lists_and_deletes(runs: Path) -> None:
+    table = script(f"dir={runs}")
+    assert table.returncode == 0 and "quickstart-aab111222333" in table.stdout and "notes" not in table.stdout
+    removed = script(f"dir={runs}", "delete=aab")
+    assert removed.returncode == 0 and removed.stdout.startswith("removed quickstart-aab111222333 (")
+    refused = script(f"dir={runs}", "delete=aab")
+    assert (refused.returncode, refused.stdout) == (2, "") and "smoke-ccc111222333" in refused.stderr
+    assert len(list_runs(runs)) == 2
+
+
+def test_a_mistyped_key_is_named_with_the_nearest_one_and_deletes_nothing(runs: Path) -> None:
+    done = script(f"dir={runs}", "delte=ccc")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "delte=ccc" in done.stderr and "did you mean delete=?" in done.stderr
+    assert len(list_runs(runs)) == 3
+
+
+def test_without_runs_the_script_says_how_to_make_one(tmp_path: Path) -> None:
+    done = script(f"dir={tmp_path}")
+    assert done.returncode == 0 and "python train.py" in done.stdout

@@ -1,0 +1,160 @@
+"""The report: a page and Markdown that say the same, whole or half, on a sweep or on any runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from emote.sweeps.index import FILE
+from emote.sweeps.reports.report import write_report
+from emote.sweeps.reports.results import find
+from emote.util.errors import ConfigError
+from tests.conftest import ROOT
+from tests.sweeps.conftest import Finished
+
+
+class Cells(HTMLParser):
+    """The texts of the cells of the tables of numbers, row by row."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._inside = ""
+        self.feed(re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL))
+
+    def handle_starttag(self, tag: str, attrs: list[Any]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self._inside = tag
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = "" if tag == self._inside else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.rows[-1][-1] += data
+
+
+def rows_of_markdown(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def both(directory: Path) -> tuple[str, str]:
+    return (directory / "report.html").read_text(), (directory / "report.md").read_text()
+
+
+def test_the_page_and_markdown_have_the_same_tables(finished: Finished) -> None:
+    page, markdown = both(finished.directory)
+    assert Cells(page).rows == rows_of_markdown(markdown)
+    assert len(Cells(page).rows) == (1 + 2) + (1 + 2) + (1 + 4) + (1 + 2)
+
+
+def test_the_losses_are_those_of_the_runs(finished: Finished) -> None:
+    rows = {(row[0], row[1]): row for row in Cells(both(finished.directory)[0]).rows if len(row) == 10}
+    for path in finished.runs.glob("*/steps/*"):
+        with open(path / "validation.csv", newline="") as file:
+            losses = [(float(row["base_loss"]), float(row["final_loss"])) for row in csv.DictReader(file)]
+        summary = json.loads((path / "summary.json").read_text())
+        row = rows[f"rank {summary['adapter']['rank']}", str(summary["max_steps"])]
+        assert row[2] == f"{fmean(final for _, final in losses):.5f}"
+        ends = summary["validation_loss"]["interval_95"]
+        expected = [summary["validation_loss"]["difference"], *ends]
+        assert [float(n.replace("−", "-")) for n in re.findall(r"[+−][\d.]+", row[3])] == pytest.approx(
+            expected, abs=6e-6
+        )
+        assert (finished.directory / row[9]).resolve() == path.resolve()
+
+
+def test_everything_that_markdown_shows_is_there(finished: Finished) -> None:
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", both(finished.directory)[1])
+    assert shown == ["report/curves.svg", "report/sheet-00.png"]
+    assert sorted(path.name for path in (finished.directory / "report").iterdir()) == ["curves.svg", "sheet-00.png"]
+
+
+def test_a_half_finished_sweep_has_a_report(finished: Finished, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(finished.runs, runs)
+    directory = runs / "sweeps" / finished.directory.name
+    index = json.loads((directory / FILE).read_text())
+    for number, state in ((1, "started"), (2, "waiting"), (3, "waiting")):
+        index["jobs"][number]["state"] = state
+    (directory / FILE).write_text(json.dumps(index))
+    shutil.rmtree(runs / index["jobs"][1]["run"].removeprefix("../../"))
+    report = write_report([directory], directory)
+    page, markdown = both(directory)
+    assert "1 of 4 jobs are finished" in markdown and "3 jobs are not finished; this may change." in markdown
+    assert Cells(page).rows == rows_of_markdown(markdown)
+    head, first, second = Cells(page).rows[:3]
+    assert head[1:] == ["2 steps", "4 steps"] and first[2] == "waiting" and second[1:] == ["started", "waiting"]
+    assert report.short()[-1] == "3 jobs are not finished; this may change."
+
+    for job in index["jobs"]:
+        job["state"] = "waiting"
+    (directory / FILE).write_text(json.dumps(index))
+    assert write_report([directory], directory).short() == ["no job has finished yet"]
+    assert "0 of 4 jobs are finished" in both(directory)[1]
+
+
+def test_any_runs_can_be_reported_on_by_their_names(finished: Finished, tmp_path: Path) -> None:
+    names = sorted(path.name for path in finished.runs.glob("tiny-*"))
+    words = [f"runs=[{names[0]}, {names[1]}]", f"dir={finished.runs}", f"output={tmp_path / 'out'}"]
+    done = subprocess.run([sys.executable, "scripts/report.py", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "report.html")
+    here, there = (Cells(both(at)[0]).rows for at in (tmp_path / "out", finished.directory))
+    assert [row[:9] for row in here] == [row[:9] for row in there]  # all but the way to the runs
+
+
+def test_what_is_no_run_is_told_with_the_nearest_name(finished: Finished) -> None:
+    with pytest.raises(ConfigError, match=rf"did you mean {finished.directory.name}\?"):
+        find(finished.directory.name[:-1], finished.runs)
+    with pytest.raises(ConfigError, match="got nothing"):
+        find("", finished.runs / "sweeps")
+
+
+def test_a_report_without_held_out_pictures_shows_the_pictures(finished: Finished, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(finished.runs, runs)
+    for file in runs.glob("*/steps/*/validation.csv"):
+        file.unlink()
+    names = [path.name for path in runs.glob("tiny-*")]
+    write_report(names, tmp_path, runs)
+    page, markdown = both(tmp_path)
+    assert "data.held_out=0" in markdown and "## Held-out loss" not in markdown
+    assert page.count("<img ") == 2 * 3
+
+
+@pytest.mark.parametrize("width_px", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_opens_in_a_browser_and_asks_for_nothing(
+    browser: Any, finished: Finished, width_px: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width_px, "height": 800}, color_scheme=scheme)
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    url = (finished.directory / "report.html").as_uri()
+    page.goto(url)
+    assert [address for address in asked if not address.startswith("data:")] == [url] and said == []
+    assert page.locator("script").count() == 0
+    assert page.eval_on_selector_all("img", "all => all.map(i => i.naturalWidth)") == [32] * (2 * 3)
+    assert page.locator(".heat").count() == 4 and page.locator("svg .dot").count() == 4
+    assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
+    page.close()
