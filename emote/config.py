@@ -117,30 +117,30 @@ class LoraConfig:
 
 @dataclass
 class DataConfig:
-    source: Source = key("where pictures come from")
+    source: Source = key("where images come from")
     path: Optional[str] = key("folder: the directory; hub: the dataset's name or a local dataset directory")
     revision: Optional[str] = key("hub: revision of the dataset")
     split: str = key("hub: which split")
-    image_column: str = key("hub: the column with the picture")
+    image_column: str = key("hub: the column with the image")
     text_column: str = key("hub and folder metadata: the column with the caption")
     caption: str = key("template of the training prompt: {text}, and for art sets {style}")
     resolution: int = key("side of the training square in pixels", at_least=8, at_most=4096)
-    background: str = key("colour under transparency and padding: a CSS name, #rrggbb, or random (four a picture)")
-    background_caption: Optional[str] = key("what captions of transparent pictures add where the colour is not white: "
+    background: str = key("colour under transparency and padding: a CSS name, #rrggbb, or random (four an image)")
+    background_caption: Optional[str] = key("what captions of transparent images add where the colour is not white: "
                                             "text with {colour} or {a_colour}; null: nothing")  # fmt: skip
-    fit: Fit = key("what happens to pictures that are not square")
+    fit: Fit = key("what happens to images that are not square")
     margin: Optional[float] = key("crop to the figure, then leave this share free around it; null: as drawn",
                                   at_least=0, below=0.5)  # fmt: skip
     flip: bool = key("train on mirror images too, at random")
     held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
-    max_items: Optional[int] = key("use only so many pictures, chosen by their content; null: all", at_least=1)
-    on_bad_item: OnBadItem = key("what a broken picture or an empty caption does")
+    max_items: Optional[int] = key("use only so many images, chosen by their content; null: all", at_least=1)
+    on_bad_item: OnBadItem = key("what a broken image or an empty caption does")
 
 
 @dataclass
 class TrainerConfig:
     max_steps: int = key("optimizer steps in all", at_least=1)
-    batch_size: int = key("pictures for one optimizer step, over all devices and micro-batches", at_least=1)
+    batch_size: int = key("images for one optimizer step, over all devices and micro-batches", at_least=1)
     learning_rate: float = key("peak learning rate of AdamW", above=0, at_most=1)
     schedule: Schedule = key("of the learning rate")
     schedule_steps: int = key("horizon of the cosine; independent of max_steps, so that a run can go on", at_least=1)
@@ -155,8 +155,8 @@ class TrainerConfig:
     accelerator: Accelerator = key("which kind of device")
     devices: int = key("how many devices of a machine share each batch", at_least=1)
     nodes: int = key("how many machines share each batch; torchrun or srun starts the processes there", at_least=1)
-    max_micro_batch: int = key("ceiling of the pictures in one pass; the rest is accumulated", at_least=1)
-    num_workers: int = key("threads that decode pictures for the cache", at_least=1)
+    max_micro_batch: int = key("ceiling of the images in one pass; the rest is accumulated", at_least=1)
+    num_workers: int = key("threads that decode images for the cache", at_least=1)
     gradient_checkpointing: bool = key("recompute activations: less memory, about 35 % more time")
     compile: bool = key("torch.compile of the UNet")
 
@@ -174,8 +174,8 @@ class SamplesConfig:
 @dataclass
 class ValidationConfig:
     every_steps: int = key("validate each so many steps, and at the end", at_least=1)
-    timesteps: int = key("noise levels at which each held-out picture is scored", at_least=1, at_most=1000)
-    max_items: Optional[int] = key("score at most so many held-out pictures; null: all", at_least=1)
+    timesteps: int = key("noise levels at which each held-out image is scored", at_least=1, at_most=1000)
+    max_items: Optional[int] = key("score at most so many held-out images; null: all", at_least=1)
 
 
 @dataclass
@@ -203,7 +203,7 @@ class LoggerConfig:
 
 @dataclass
 class HubConfig:
-    push: bool = key("push adapter, card and pictures to the Hugging Face Hub, in the background and at the end")
+    push: bool = key("push adapter, card and images to the Hugging Face Hub, in the background and at the end")
     repo: Optional[str] = key("repository to push to, owner/name; null: <you>/<name>-<identity>")
     private: bool = key("a repository that is new is made private")
     every_steps: Optional[int] = key("push each so many steps too; null: at the end alone", at_least=1)
@@ -228,7 +228,7 @@ class LauncherConfig:
 @dataclass
 class RunConfig:
     dir: str = key("where runs are kept")
-    cache_dir: str = key("where encoded pictures and captions are kept")
+    cache_dir: str = key("where encoded images and captions are kept")
     fresh: bool = key("start again although the run exists (the old one is moved aside)")
     mixed: bool = key("go on although device, precision or micro-batch differ from those of the first steps")
     max_hours: Optional[float] = key(
@@ -257,7 +257,7 @@ class Config:
 GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger", "launcher", "experiment", "twin")
 
 # Keys that say how a run is done; all others are what is done, and make its identity (but for how far it goes).
-HOW = frozenset({
+RUNTIME_KEYS = frozenset({
     "name", "model.path", "model.revision", "model.variant", "model.resolution", "model.resolution_multiple",
     "model.config", "lora.init_from",  # their contents count
     "data.path", "data.revision", "data.split", "data.image_column", "data.text_column", "data.on_bad_item",
@@ -335,13 +335,13 @@ def _data_problems(config: Config) -> Iterator[str]:
         advice = f"{lower} or {lower + multiple}" if lower else str(multiple)
         yield (
             f"data.resolution must be divisible by {multiple} (one latent covers {multiple}×{multiple} pixels), "
-            f"got {data.resolution}; say {advice}"
+            f"got {data.resolution}; use {advice}"
         )
     if data.source in (Source.folder, Source.hub) and not data.path:
-        what = "a directory with pictures" if data.source is Source.folder else "a dataset's name"
-        yield f"data.path must name {what} when data={data.source.name}, got nothing; say data.path=…"
+        what = "a directory with images" if data.source is Source.folder else "a dataset's name"
+        yield f"data.path must name {what} when data={data.source.name}, got nothing; set data.path=…"
     known = {"text", "style"} if data.source in (Source.openmoji, Source.twemoji) else {"text"}
-    yield from _template_problems("data.caption", data.caption, known, {"text"}, "picture")
+    yield from _template_problems("data.caption", data.caption, known, {"text"}, "image")
     if data.background_caption is not None:
         words = {"a_colour", "colour"}
         needed = words if data.background == RANDOM_BACKGROUND else set()  # one colour may be called as you like
@@ -400,7 +400,7 @@ def _trainer_problems(config: Config) -> Iterator[str]:
         by = f"trainer.devices={trainer.devices}" + f" × trainer.nodes={trainer.nodes}" * (trainer.nodes > 1)
         yield (
             f"trainer.batch_size must be divisible by {by}, got {trainer.batch_size}; "
-            f"say {-(-trainer.batch_size // processes) * processes}"
+            f"use {-(-trainer.batch_size // processes) * processes}"
         )
     if len(trainer.betas) != 2:
         yield f"trainer.betas must be two numbers, got {trainer.betas}"
@@ -430,7 +430,7 @@ def _launcher_problems(config: Config) -> Iterator[str]:
             reads = f"{', '.join(readers)} {'reads' if len(readers) == 1 else 'read'} it"
             yield f"launcher.{name} says nothing to launcher={engine.name}, got {value}; {reads}"
     if trainer.nodes > 1 and engine in (Engine.joblib, Engine.ray):
-        yield f"launcher={engine.name} gives a job one machine; say trainer.nodes=1, or launcher=slurm"
+        yield f"launcher={engine.name} gives a job one machine; set trainer.nodes=1, or launcher=slurm"
 
 
 HUB_SCHEME = "hub://"
@@ -449,7 +449,7 @@ def _hub_problems(config: Config) -> Iterator[str]:
     if hub.repo is not None and not is_hub_name(hub.repo):
         yield f"hub.repo must be {rule}, got {hub.repo or 'nothing'}; null takes <you>/<name>-<identity>"
     if hub.checkpoints and not hub.push:
-        yield "hub.checkpoints=true pushes nothing without hub.push=true; say both, or neither"
+        yield "hub.checkpoints=true pushes nothing without hub.push=true; use both, or neither"
     if wanted is not None and not wanted.removeprefix(HUB_SCHEME):
         yield f"resume_from must be {HUB_SCHEME}owner/name or a run's directory, got {wanted or 'nothing'}"
     elif wanted is not None and wanted.startswith(HUB_SCHEME) and not is_hub_name(wanted.removeprefix(HUB_SCHEME)):
@@ -457,7 +457,7 @@ def _hub_problems(config: Config) -> Iterator[str]:
 
 
 def share_of_device(trainer: TrainerConfig) -> int:
-    """Pictures of one optimizer step that one device computes."""
+    """Images of one optimizer step that one device computes."""
     return trainer.batch_size // (trainer.devices * trainer.nodes)
 
 

@@ -2,9 +2,9 @@
 
     python scripts/evaluate_cutout.py                        # 1,000 of each over white and over green, 128 px
     python scripts/evaluate_cutout.py n=100 backgrounds=[magenta]
-    python scripts/evaluate_cutout.py vae=weights/mini size=64 n=200 backgrounds=[white]   # as generated pictures look
+    python scripts/evaluate_cutout.py vae=weights/mini size=64 n=200 backgrounds=[white]   # as generated images look
 
-Prints a table and writes the worst ten of each row as a picture.
+Prints a table and writes the worst ten of each row as an image.
 """
 
 from __future__ import annotations

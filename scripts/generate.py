@@ -1,4 +1,4 @@
-"""Draw pictures with a run's adapter, an adapter file or the base model.
+"""Draw images with a run's adapter, an adapter file or the base model.
 
     python scripts/generate.py prompt="a fairy"                        # four, with the newest run
     python scripts/generate.py run=quickstart prompt="a fairy" n=4 seed=7
@@ -7,8 +7,8 @@
     python scripts/generate.py model=sd15 prompt="an emoji of a fairy"  # the base model alone
     python scripts/generate.py from_image=generated/001-a-fairy/a-fairy-seed7.png
 
-The same seed gives the same picture. Each PNG holds its prompt and settings in the form that A1111 writes and reads;
-from_image= draws it again from them. Mistakes end with exit code 2, a picture that came out as none with 1.
+The same seed gives the same image. Each PNG holds its prompt and settings in the form that A1111 writes and reads;
+from_image= draws it again from them. Mistakes end with exit code 2, an image that came out as none with 1.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python scripts/pack.py run=quickstart "prompts=[a fairy, a robot]" for=slack,discord,telegram
     python scripts/pack.py prompts=ideas.txt n=4 for=slack            # the newest run, four of each
     python scripts/pack.py                                            # what the newest run drew, for all platforms
-    python scripts/pack.py images=generated/001-a-fairy for=telegram  # pictures that exist
+    python scripts/pack.py images=generated/001-a-fairy for=telegram  # images that exist
 
-Each zip has its pictures, a manifest (prompt, seed, model, licence, hashes) and a contact sheet; uncut drawings lie
-beside them. Mistakes, and limits that cannot be met, end with exit code 2; a picture that was left out with 1.
+Each zip has its images, a manifest (prompt, seed, model, licence, hashes) and a contact sheet; uncut drawings lie
+beside them. Mistakes, and limits that cannot be met, end with exit code 2; an image that was left out with 1.
 """
 
 from __future__ import annotations

@@ -33,14 +33,14 @@ def main(options: Options) -> None:
     if not options.runs:
         raise ConfigError("runs must name sweeps or runs, got nothing")
     from emote.sweeps.index import FILE  # late: they import torch
-    from emote.sweeps.reports.report import say_report, write_report
+    from emote.sweeps.reports.report import print_report, write_report
     from emote.sweeps.reports.results import find
 
     runs_dir = Path(options.dir)
     found = [find(name, runs_dir) for name in options.runs]
     alone = found[0] if len(found) == 1 and (found[0] / FILE).exists() else runs_dir / "report"
     output = Path(options.output) if options.output else alone
-    say_report(write_report(found, output, runs_dir))
+    print_report(write_report(found, output, runs_dir))
     print(output / "report.html")
 
 

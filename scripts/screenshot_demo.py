@@ -1,4 +1,4 @@
-"""Take the README's pictures of the demo: docs/demo-desktop.png and docs/demo-phone.png.
+"""Take the README's images of the demo: docs/demo-desktop.png and docs/demo-phone.png.
 
 python scripts/screenshot_demo.py
 python scripts/screenshot_demo.py run=latest "subjects=[fairy, robot]" dark=true out=shots
@@ -23,7 +23,7 @@ class Options:
     subjects: list[str] = key("what to draw; the last is on the stage; empty: the run's examples", default=[])
     draw: int = key("how many of the examples", at_least=1, at_most=12, default=6)
     dark: bool = key("a dark page", default=False)
-    out: str = key("where the pictures go", default="docs")
+    out: str = key("where the images go", default="docs")
 
 
 def main(options: Options) -> None:

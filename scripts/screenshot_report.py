@@ -1,4 +1,4 @@
-"""Take the README's picture of a sweep's report: docs/sweep-report.png.
+"""Take the README's image of a sweep's report: docs/sweep-report.png.
 
 python scripts/screenshot_report.py                          # the newest sweep in runs/
 python scripts/screenshot_report.py report=runs/sweeps/sweep-demo-0123456789ab/report.html
@@ -22,9 +22,9 @@ WIDTH_PX = 960
 @dataclass
 class Options:
     report: str | None = key("report.html of a sweep; null: the newest in runs/sweeps", default=None)
-    section: str = key("the heading that the picture begins with", default="Held-out loss")
-    height: int = key("of the picture in pixels", at_least=100, at_most=10000, default=1910)
-    out: str = key("where the picture goes", default="docs/sweep-report.png")
+    section: str = key("the heading that the image begins with", default="Held-out loss")
+    height: int = key("of the image in pixels", at_least=100, at_most=10000, default=1910)
+    out: str = key("where the image goes", default="docs/sweep-report.png")
 
 
 def main(options: Options) -> None:

@@ -74,7 +74,7 @@ def deterministic() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a Stable Diffusion that a stock pipeline loads: 32 px pictures, 8×8 latents, random weights."""
+    """The directory of a Stable Diffusion that a stock pipeline loads: 32 px images, 8×8 latents, random weights."""
     return build_tiny_sd(tmp_path_factory.mktemp("tiny_sd"))
 
 
@@ -123,7 +123,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_config(
     make_config: Callable[..., Config], tiny_sd: Path, tmp_path: Path, shared_cache: Path
 ) -> Callable[..., Config]:
-    """The smoke experiment on the tiny model: 24 pictures, 6 steps of 4, checkpoints every 2."""
+    """The smoke experiment on the tiny model: 24 images, 6 steps of 4, checkpoints every 2."""
 
     def make(**values: Any) -> Config:
         defaults: dict[str, Any] = {

@@ -13,7 +13,17 @@ from emote.cli import compose_config
 from emote.cli.composing import CONF, hydra_over_conf
 from emote.cli.composing import compose as compose_words
 from emote.cli.keys import SECTIONS
-from emote.config import GROUPS, HOW, Config, TrainerConfig, get, micro_batch, problems, schema_keys, to_dataclass
+from emote.config import (
+    GROUPS,
+    RUNTIME_KEYS,
+    Config,
+    TrainerConfig,
+    get,
+    micro_batch,
+    problems,
+    schema_keys,
+    to_dataclass,
+)
 
 LEAVES = [name for name, _, _ in schema_keys()]
 HARDWARE_KEYS = {
@@ -73,7 +83,7 @@ def compose() -> Iterator[Callable[..., Config]]:
 
 EVERY_OPTION = [(group, option) for group in GROUPS for option in options(group)]
 EXPERIMENTS = [f"experiment={name}" for name in options("experiment")]
-PATHS = {"folder": ["data.path=pictures"], "hub": ["data.path=someone/pictures"]}
+PATHS = {"folder": ["data.path=images"], "hub": ["data.path=someone/images"]}
 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
@@ -196,7 +206,7 @@ def test_every_key_has_its_default_in_one_file() -> None:
 
 
 def test_what_is_called_how_are_keys_or_sections() -> None:
-    assert set(LEAVES) | SECTIONS >= HOW
+    assert set(LEAVES) | SECTIONS >= RUNTIME_KEYS
 
 
 def test_infinite_and_undefined_numbers_are_refused() -> None:

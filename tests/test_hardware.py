@@ -47,4 +47,4 @@ def test_bf16_presets_warn_on_a_t4_and_change_nothing(preset: str) -> None:
     trainer = compose_config([f"hardware={preset}"]).trainer
     decision = decide(trainer.precision, trainer.accelerator, MACHINES["t4"])
     assert str(decision.frozen) == "torch.bfloat16"
-    assert decision.warning and "say trainer.precision=fp16" in decision.warning
+    assert decision.warning and "set trainer.precision=fp16" in decision.warning

@@ -14,7 +14,7 @@ from tests.hub_server import HubServer, git_blob
 __all__ = ["hub"]
 
 NAME = "tester/style"
-FILES = {"README.md": b"---\nlicense: mit\n---\n", "a.safetensors": b"x" * 999, "pictures/b.png": b"y" * 99}
+FILES = {"README.md": b"---\nlicense: mit\n---\n", "a.safetensors": b"x" * 999, "images/b.png": b"y" * 99}
 
 
 def api(hub: HubServer, token: str | None = HubServer.TOKEN) -> HfApi:
@@ -47,9 +47,9 @@ def test_the_client_makes_no_commit_of_what_is_there(hub: HubServer) -> None:
 def test_files_can_be_deleted_and_earlier_commits_keep_them(hub: HubServer) -> None:
     api(hub).create_repo(NAME)
     first = put(hub, FILES)
-    api(hub).create_commit(NAME, [CommitOperationDelete("pictures/b.png")], commit_message="less")
-    assert "pictures/b.png" not in hub.repositories[NAME].files
-    assert "pictures/b.png" in api(hub).list_repo_files(NAME, revision=first)
+    api(hub).create_commit(NAME, [CommitOperationDelete("images/b.png")], commit_message="less")
+    assert "images/b.png" not in hub.repositories[NAME].files
+    assert "images/b.png" in api(hub).list_repo_files(NAME, revision=first)
 
 
 def test_who_may_not_is_refused(hub: HubServer) -> None:

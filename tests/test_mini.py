@@ -25,16 +25,16 @@ MINI = ROOT / "weights" / "mini"
 
 @pytest.fixture(scope="module")
 def held_out_pixels() -> torch.Tensor:
-    """60 pictures of both styles that the autoencoder never saw: float32 [60, 3, 64, 64] in [-1, 1]."""
+    """60 images of both styles that the autoencoder never saw: float32 [60, 3, 64, 64] in [-1, 1]."""
     names = catalogue()
     layout = Layout(resolution=64, margin=0.03)
-    pictures = []
+    images = []
     for style in ("openmoji", "twemoji"):
         files = {code: path for code, path in art_files(style).items() if code in names}
         held = held_out_concepts([concept_of(names[code][0]) for code in catalogue() if code in files], 0.05)
         chosen = [path for code, path in files.items() if concept_of(names[code][0]) in held]
-        pictures += [to_pixels(path.read_bytes(), layout) for path in chosen[::5][:30]]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        images += [to_pixels(path.read_bytes(), layout) for path in chosen[::5][:30]]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def test_the_weights_are_small_safe_and_licensed() -> None:
@@ -51,9 +51,9 @@ def test_a_stock_pipeline_loads_it() -> None:
     assert pipeline.unet.dtype == torch.float32 and pipeline.scheduler.config.num_train_timesteps == 1000
 
 
-def test_pictures_survive_the_autoencoder(held_out_pixels: torch.Tensor) -> None:
+def test_images_survive_the_autoencoder(held_out_pixels: torch.Tensor) -> None:
     vae = components.load_vae(MINI)
-    mean, _ = components.encode_pictures(vae, held_out_pixels)
+    mean, _ = components.encode_images(vae, held_out_pixels)
     with torch.no_grad():
         back = vae.decode(mean / vae.config.scaling_factor).sample.clamp(-1, 1)
     assert float((back - held_out_pixels).abs().mean() / 2) < 0.02  # of 0–1 pixels
@@ -61,9 +61,9 @@ def test_pictures_survive_the_autoencoder(held_out_pixels: torch.Tensor) -> None
     assert (mean.std(dim=(0, 2, 3)) - 1).abs().max() < 0.2
 
 
-def test_the_towers_find_the_name_of_a_picture_far_more_often_than_chance() -> None:
+def test_the_towers_find_the_name_of_a_image_far_more_often_than_chance() -> None:
     told = json.loads((MINI / "metrics.json").read_text())
-    assert told["towers_picture_to_name_top1"] > 0.4
+    assert told["towers_image_to_name_top1"] > 0.4
 
 
 def test_it_draws_a_red_heart_and_a_yellow_face_on_white() -> None:
@@ -78,8 +78,8 @@ def test_it_draws_a_red_heart_and_a_yellow_face_on_white() -> None:
     assert red > 150 and green < 110 and blue < 110
     red, green, blue = np.asarray(face)[8:16, 24:40].reshape(-1, 3).mean(axis=0)  # the forehead
     assert red > 180 and green > 120 and blue < 140
-    for picture in (heart, face):
-        assert np.asarray(picture)[:3, :3].mean() > 235
+    for image in (heart, face):
+        assert np.asarray(image)[:3, :3].mean() > 235
 
 
 def test_no_configuration_says_where_it_lay_before() -> None:

@@ -33,7 +33,7 @@ def test_there_are_commands_to_check() -> None:
     assert len(COMMANDS) >= 8
 
 
-def test_every_picture_and_file_that_the_readme_links_exists() -> None:
+def test_every_image_and_file_that_the_readme_links_exists() -> None:
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in target]
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []

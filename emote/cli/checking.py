@@ -95,7 +95,7 @@ def _check_data_counts(composer: Hydra, words: list[str], found: Findings) -> No
         if source is not wanted:
             found.add(
                 f"{said[0]} would have no effect: the experiment names data.source={source.name}; "
-                f"say data.source={wanted.name} as well, or another experiment"
+                f"set data.source={wanted.name} as well, or another experiment"
             )
 
 

@@ -109,7 +109,7 @@ def _check_word(override: Override, groups: Groups, found: Findings) -> list[str
         found.add(_about_removal(key, said, groups), key)
         return []
     if override.package is not None:
-        found.add(f"{said} gives {key} another place (@{override.package}), where no key is; say {key}=…", key)
+        found.add(f"{said} gives {key} another place (@{override.package}), where no key is; set {key}=…", key)
         return []
     if (override.is_add() or override.is_force_add()) and key != OPEN and not key_is_open:
         if key in LEAVES or key in groups.options:
@@ -142,7 +142,7 @@ def _about_removal(key: str, said: str, groups: Groups) -> str:
         may_be_null = False
     else:
         return unknown(key, groups)
-    return f"{said} would remove {key}, which every run needs{f'; say {key}=null for none' if may_be_null else ''}"
+    return f"{said} would remove {key}, which every run needs{f'; set {key}=null for none' if may_be_null else ''}"
 
 
 def _renamed(override: Override, key: str) -> Override:

@@ -34,7 +34,7 @@ def explained(error: BaseException) -> str:
     if missing := re.search(r"In '(.+?)': Could not find '(.+?)'", text):
         return _missing_option(missing[1], missing[2], text)
     if not_ours := re.match(r"Could not override '(hydra\..+?)'", text):
-        return f"{not_ours[1]} is no key of Hydra's"
+        return f"unknown key {not_ours[1]} of Hydra's"
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
@@ -44,11 +44,11 @@ def explained(error: BaseException) -> str:
         return f"{key} is new: write + before it"
     if interpolation := re.match(r"Interpolation key '(.+?)' not found", reason):
         guess = nearest(interpolation[1], LEAVES)
-        return f"{key} refers to {interpolation[1]}, which is no key{did_you_mean(guess)}"
+        return f"{key} refers to {interpolation[1]}, which is unknown{did_you_mean(guess)}"
     if isinstance(cause, InterpolationResolutionError) and not isinstance(cause, InterpolationValidationError):
         return f"{key} cannot be resolved: {reason}"
     if "missing mandatory value" in reason:
-        return f"{key} must be given: say {key}=…"
+        return f"{key} must be given: set {key}=…"
     if key in LEAVES:
         return f"{key} must be {described(LEAVES[key][1])}: {reason}"
     lines = [line.strip() for line in text.split("\nConfig search path")[0].splitlines() if line.strip()]

@@ -23,7 +23,7 @@ from emote.config import as_text
 SENTENCES = (
     ("python train.py experiment=quickstart", "the miniature learns a style in minutes, on any laptop"),
     ("python train.py lora.rank=8 hardware=t4", "change a key, choose an option of a group"),
-    ("python train.py data=folder data.path=my_pictures model=mini", "train on pictures of your own"),
+    ("python train.py data=folder data.path=my_images model=mini", "train on images of your own"),
     ("python train.py -m lora.rank=2,4,8", "one run for each value (-m: sweep)"),
     ("python train.py experiment=quickstart --cfg job", "show the configuration and run nothing"),
 )

@@ -53,7 +53,7 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
         name, found, text = word.partition("=")
         if not found or name not in entries:
             close = nearest(name, entries)
-            rule = f"{word} is no key=value" if not found else f"{name} is no key"
+            rule = f"{word} is no key=value" if not found else f"unknown key {name}"
             mistakes.append(f"{rule}; " + (f"did you mean {close}=?" if close else f"keys are {', '.join(entries)}"))
             continue
         try:

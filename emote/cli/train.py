@@ -70,7 +70,7 @@ def _dispatch(composer: Hydra, flags: argparse.Namespace) -> int:
         print(help_text(composer, words))
     elif flags.cfg:
         if flags.multirun:
-            raise ConfigError("--cfg shows one configuration: leave out -m, and say one value for each key")
+            raise ConfigError("--cfg shows one configuration: leave out -m, and use one value for each key")
         check(composer, words, sweep=False)
         composer.show_cfg("config", for_hydra(words), flags.cfg, flags.package, flags.resolve)
     elif flags.resolve or flags.package:
@@ -100,7 +100,7 @@ def _read_flags(argv: list[str]) -> argparse.Namespace:
     flags, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise ConfigError(
-            together([f"{word} is no flag{did_you_mean(_without_dashes(word, parser))}" for word in unknown])
+            together([f"unknown flag {word}{did_you_mean(_without_dashes(word, parser))}" for word in unknown])
         )
     if flags.run and flags.multirun:
         raise ConfigError("--run and --multirun exclude each other")

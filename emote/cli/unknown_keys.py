@@ -21,7 +21,7 @@ def unknown(key: str, groups: Groups) -> str:
     group, _, option = key.partition("/")
     if group in groups.options and option in groups.shown(group):
         return f"{key} is an option; did you mean {group}={option}?"
-    return f"{key} is no key{did_you_mean(nearest_key(key, groups)) or '; `python train.py --help` lists them'}"
+    return f"unknown key {key}{did_you_mean(nearest_key(key, groups)) or '; `python train.py --help` lists them'}"
 
 
 def nearest_key(key: str, groups: Groups) -> str | None:

@@ -1,1 +1,1 @@
-"""From a source of pictures with captions to cached latents: images, sources, split, cache, batches."""
+"""From a source of images with captions to cached latents: images, sources, split, cache, batches."""

@@ -1,4 +1,4 @@
-"""The plain colour under a transparent picture: which ones a picture gets, and what its caption calls them."""
+"""The plain colour under a transparent image: which ones an image gets, and what its caption calls them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import ImageColor
 from emote.config import RANDOM_BACKGROUND
 
 WHITE = "white"
-COLOURS = 4  # of each picture, where the background is random
+COLOURS = 4  # of each image, where the background is random
 
 # Colours that drawings rarely have at their rims, so that a figure stands out from each and can be cut out again: of
 # 400 drawings each of OpenMoji and Twemoji, at most 1.4 % of the rims come near one (grey 14 %, orange 15 %,
@@ -24,7 +24,7 @@ def is_white(background: str) -> bool:
 
 
 def colour_count(background: str) -> int:
-    """Over how many colours each picture is cached."""
+    """Over how many colours each image is cached."""
     return COLOURS if background == RANDOM_BACKGROUND else 1
 
 
@@ -36,7 +36,7 @@ def pixels_of(background: str) -> object:
 
 
 def colours_of(background: str, content: str, transparent: bool) -> tuple[str, ...]:
-    """The CSS colours, one a variant, under the picture with this content hash.
+    """The CSS colours, one a variant, under the image with this content hash.
 
     `random` gives white first, for validation is on the first variant and so compares with a run over white; then
     others of PALETTE, chosen by the hash. Where nothing shows through, padding stays white in all variants.

@@ -1,4 +1,4 @@
-"""What the frozen encoders make of pictures and captions, computed once and kept.
+"""What the frozen encoders make of images and captions, computed once and kept.
 
 Encoders arrive as arguments and are loaded only where something is missing. What they return is kept in
 `shards`; see there for how it survives kills, damage and a second process.
@@ -25,7 +25,7 @@ from emote.data.item import Item
 from emote.data.shards import Group, Rows, Shards, complete
 from emote.util.errors import ConfigError
 
-PictureEncoder = Callable[[Tensor], tuple[Tensor, Tensor]]
+ImageEncoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 """float32 [B, 3, H, W] in [-1, 1] to the posterior's mean and log-variance, each [B, C, h, w]."""
 TextEncoder = Callable[[list[str]], Tensor]
 """B captions to their embeddings [B, T, D]."""
@@ -35,23 +35,23 @@ R = TypeVar("R")
 
 
 class Variant(NamedTuple):
-    """colour: which of the picture's colours lies under it (see `background.colours_of`)."""
+    """colour: which of the image's colours lies under it (see `background.colours_of`)."""
 
     colour: int
     mirrored: bool
 
 
 class Drawn(NamedTuple):
-    """One picture's pixels, uint8 [H, W, 3], in each variant."""
+    """One image's pixels, uint8 [H, W, 3], in each variant."""
 
     variants: list[np.ndarray]
     transparent: bool
 
 
 class Latents:
-    """Mean and log-variance of the VAE's posterior for every picture, in each variant, memory-mapped.
+    """Mean and log-variance of the VAE's posterior for every image, in each variant, memory-mapped.
 
-    bad: content hash to reason, for pictures that cannot be decoded.
+    bad: content hash to reason, for images that cannot be decoded.
     """
 
     def __init__(self, shards: Shards, variants: tuple[Variant, ...]) -> None:
@@ -64,7 +64,7 @@ class Latents:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w). Raises LookupError where no picture is good."""
+        """(C, h, w). Raises LookupError where no image is good."""
         _, channels, height, width = self._shards.shape("mean")
         return channels, height, width
 
@@ -76,7 +76,7 @@ class Latents:
         return self._shards.row("mean", content, variant), self._shards.row("logvar", content, variant)
 
     def is_transparent(self, content: str) -> bool:
-        """Whether the background shows through the picture: kept where that is not white. Raises KeyError as `get`."""
+        """Whether the background shows through the image: kept where that is not white. Raises KeyError as `get`."""
         return bool(self._shards.row("transparent", content))
 
 
@@ -110,20 +110,20 @@ def build_latents(
     items: Mapping[str, Item],
     layout: Layout,
     mirrored: tuple[bool, ...],
-    load_encoder: Callable[[], PictureEncoder],
+    load_encoder: Callable[[], ImageEncoder],
     encoder_key: str,
     directory: Path,
     batch_size: int = 16,
     workers: int = 1,
 ) -> Latents:
-    """Encode every picture of `items` (content hash to item), in each variant, but those already cached.
+    """Encode every image of `items` (content hash to item), in each variant, but those already cached.
 
-    mirrored: (False, True) keeps each picture's mirror image too, over each of its colours.
-    load_encoder: called at most once, and only where a picture must be encoded; the encoder is dropped before
+    mirrored: (False, True) keeps each image's mirror image too, over each of its colours.
+    load_encoder: called at most once, and only where an image must be encoded; the encoder is dropped before
     this returns.  encoder_key: identifies its weights and arithmetic.  directory: shards lie in `latents/`.
     batch_size: rows of every call of the encoder; it is part of the shards' identity, since the bits of a
     convolution depend on it.  workers: threads that decode ahead.
-    Raises ConfigError for values that are not finite, a picture that changes while it is read, a full disk.
+    Raises ConfigError for values that are not finite, an image that changes while it is read, a full disk.
     """
     variants = tuple(Variant(n, mirror) for n in range(colour_count(layout.background)) for mirror in mirrored)
     white = is_white(layout.background)
@@ -134,10 +134,10 @@ def build_latents(
         "batch": batch_size,
     }
     if not white:
-        recipe["transparent"] = True  # the shards say of each picture whether the background shows
+        recipe["transparent"] = True  # the shards say of each image whether the background shows
 
     def make(groups: list[Group], advance: Callable[[int], None]) -> Generator[Rows, None, None]:
-        encode: PictureEncoder | None = None
+        encode: ImageEncoder | None = None
         with ThreadPoolExecutor(workers) as pool:
             keys = itertools.chain.from_iterable(groups)
             decoded = _ahead(
@@ -150,7 +150,7 @@ def build_latents(
                 rows = _good_rows(zip(group, decoded, strict=False), bad, transparent, advance)
                 for batch in _batches(rows, batch_size):
                     encode = encode or load_encoder()
-                    latents.append(_encode_pictures(encode, batch, batch_size))
+                    latents.append(_encode_images(encode, batch, batch_size))
                 good = len(group) - len(bad)
                 tensors = {
                     name: _stack([pair[n] for pair in latents], good, len(variants))
@@ -158,7 +158,7 @@ def build_latents(
                 }
                 yield tensors if white else {**tensors, "transparent": torch.tensor(transparent, dtype=torch.bool)}, bad
 
-    return Latents(complete(items, Path(directory) / "latents", recipe, make, "pictures", workers), variants)
+    return Latents(complete(items, Path(directory) / "latents", recipe, make, "images", workers), variants)
 
 
 def build_text(
@@ -192,13 +192,13 @@ def build_text(
 
 
 def _decode(item: Item, content: str, layout: Layout, variants: Sequence[Variant]) -> Drawn | str:
-    """The picture in each variant, or why it is bad."""
+    """The image in each variant, or why it is bad."""
     try:
         data = item.read()
     except OSError as error:
         raise ConfigError(f"{item.name} can no longer be read ({error}); say the command again") from error
     if hashlib.sha256(data).hexdigest() != content:
-        raise ConfigError(f"{item.name} has changed since the pictures were listed; say the command again")
+        raise ConfigError(f"{item.name} has changed since the images were listed; say the command again")
     try:
         image = decode_for(data, layout)
         transparent = is_transparent(image)
@@ -225,7 +225,7 @@ def _good_rows(
         advance(1)
 
 
-def _encode_pictures(encode: PictureEncoder, batch: list[np.ndarray], batch_size: int) -> tuple[Tensor, Tensor]:
+def _encode_images(encode: ImageEncoder, batch: list[np.ndarray], batch_size: int) -> tuple[Tensor, Tensor]:
     # always the full size, since its bits depend on the size; what is padded is grey
     pixels_BHWC = np.full((batch_size, *batch[0].shape), 128, dtype=np.uint8)
     pixels_BHWC[: len(batch)] = batch
@@ -233,7 +233,7 @@ def _encode_pictures(encode: PictureEncoder, batch: list[np.ndarray], batch_size
     with torch.inference_mode():
         mean, logvar = encode(pixels_B3HW)
         rows = [part[: len(batch)].to("cpu", torch.float32, copy=True) for part in (mean, logvar)]
-    return _finite(rows[0], "pictures"), _finite(rows[1], "pictures")
+    return _finite(rows[0], "images"), _finite(rows[1], "images")
 
 
 def _finite(values: Tensor, unit: str) -> Tensor:
@@ -241,16 +241,16 @@ def _finite(values: Tensor, unit: str) -> Tensor:
     if not torch.isfinite(values).all():
         raise ConfigError(
             f"encoding {unit} gave values that are not finite: the encoder overflows in this precision, or its "
-            "weights are damaged; say trainer.precision=float32"
+            "weights are damaged; set trainer.precision=float32"
         )
     return values
 
 
-def _stack(rows: list[Tensor], pictures: int, variants: int) -> Tensor:
-    if not pictures:
+def _stack(rows: list[Tensor], images: int, variants: int) -> Tensor:
+    if not images:
         return torch.empty(0, variants, 0, 0, 0)
     rows_NCHW = torch.cat(rows)
-    return rows_NCHW.reshape(pictures, variants, *rows_NCHW.shape[1:])
+    return rows_NCHW.reshape(images, variants, *rows_NCHW.shape[1:])
 
 
 def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,4 +1,4 @@
-"""A directory of pictures, captioned as the Hub's ImageFolder has it or as kohya's scripts have it."""
+"""A directory of images, captioned as the Hub's ImageFolder has it or as kohya's scripts have it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METADATA = ("metadata.jsonl", "metadata.csv")
 
 
 class Row(NamedTuple):
-    """One line of metadata: where it stands, which picture it names (as a key, see `_key`), its caption."""
+    """One line of metadata: where it stands, which image it names (as a key, see `_key`), its caption."""
 
     where: str
     key: str
@@ -29,33 +29,33 @@ class Row(NamedTuple):
 
 
 def folder_items(path: str | None, text_column: str, template: str) -> tuple[list[Item], list[Skipped]]:
-    """Every captioned picture under `path`, in the order of the paths; the others with the reason.
+    """Every captioned image under `path`, in the order of the paths; the others with the reason.
 
     Captions come from `metadata.jsonl` or `metadata.csv` in any directory (columns `file_name`, relative to
-    it, and `text_column`), else from the first line of a `.txt` with the picture's stem. A picture that
+    it, and `text_column`), else from the first line of a `.txt` with the image's stem. An image that
     metadata names twice is one item for each caption. Raises ConfigError for a directory that does not exist
-    or has no pictures, and for malformed metadata, with file and line.
+    or has no images, and for malformed metadata, with file and line.
     """
     root = _directory(path)
     found = sorted(_walk(root))
-    pictures = {_key(name): name for name in found if PurePosixPath(name).suffix.lower() in suffixes()}
-    if not pictures:
+    images = {_key(name): name for name in found if PurePosixPath(name).suffix.lower() in suffixes()}
+    if not images:
         raise ConfigError(
-            f"data.path={path} holds no pictures; put files such as .png, .jpg, .webp or .svg into it, "
+            f"data.path={path} holds no images; put files such as .png, .jpg, .webp or .svg into it, "
             "each with its caption in a .txt of the same name or in metadata.jsonl"
         )
     captions: dict[str, list[str]] = {}
     skipped = []
     for row in _metadata(root, found, text_column):
-        if row.key in pictures:
+        if row.key in images:
             captions.setdefault(row.key, []).append(row.text)
         elif (root / row.file_name).is_file():
-            skipped.append(Skipped(row.file_name, f"named by {row.where}, but no kind of picture that can be read"))
+            skipped.append(Skipped(row.file_name, f"named by {row.where}, but no kind of image that can be read"))
         else:
             skipped.append(Skipped(row.file_name, f"named by {row.where}, but there is no such file"))
 
     items = []
-    for key, name in pictures.items():
+    for key, name in images.items():
         if key not in captions:
             try:
                 captions[key] = [_sidecar(root / name)]
@@ -76,12 +76,12 @@ def folder_items(path: str | None, text_column: str, template: str) -> tuple[lis
 
 def _directory(path: str | None) -> Path:
     if not path:
-        raise ConfigError("data.path must name a directory with pictures when data=folder; say data.path=…")
+        raise ConfigError("data.path must name a directory with images when data=folder; set data.path=…")
     root = Path(path).expanduser()
     if not root.exists():
-        raise ConfigError(f"data.path={path} does not exist; say data.path=<a directory with pictures>")
+        raise ConfigError(f"data.path={path} does not exist; set data.path=<a directory with images>")
     if not root.is_dir():
-        raise ConfigError(f"data.path={path} is a file; say data.path={root.parent} to use all pictures beside it")
+        raise ConfigError(f"data.path={path} is a file; set data.path={root.parent} to use all images beside it")
     return root
 
 
@@ -99,9 +99,9 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(name).replace(os.sep, "/"))
 
 
-def _sidecar(picture: Path) -> str:
-    """The caption beside a picture: its first line, as kohya's scripts read it."""
-    lines = picture.with_suffix(".txt").read_text(encoding="utf-8-sig").strip().splitlines()
+def _sidecar(image: Path) -> str:
+    """The caption beside an image: its first line, as kohya's scripts read it."""
+    lines = image.with_suffix(".txt").read_text(encoding="utf-8-sig").strip().splitlines()
     return lines[0].strip() if lines else ""
 
 
@@ -169,7 +169,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _file_name(path: Path, line: int, entry: dict) -> str:
     name = entry.get("file_name")
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"{path} line {line} must name a picture in file_name; it has {', '.join(map(str, entry))}")
+        raise ConfigError(f"{path} line {line} must name an image in file_name; it has {', '.join(map(str, entry))}")
     return name.strip()
 
 
@@ -187,5 +187,5 @@ def _text(path: Path, line: int, column: str, value: object) -> str:
 def _no_column(path: Path, text_column: str, columns: list[str]) -> ConfigError:
     return ConfigError(
         f"{path} has no column {text_column} (data.text_column); it has {', '.join(columns) or 'none'}; "
-        "say data.text_column=…"
+        "set data.text_column=…"
     )

@@ -22,7 +22,7 @@ INSTEAD = "to train without the Hub: python train.py experiment=quickstart"
 def hub_items(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
     """Every captioned row of `data.path`, in its order; those without a caption with the reason.
 
-    Pictures stay encoded and on disk until they are read. Raises ConfigError for a data set that is missing,
+    Images stay encoded and on disk until they are read. Raises ConfigError for a data set that is missing,
     gated or out of reach, for a split or column that it lacks, and where `datasets` is not installed.
     """
     rows = _load(data)
@@ -30,9 +30,9 @@ def hub_items(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
         if column not in rows.column_names:
             raise ConfigError(
                 f"data.{key}={column} is no column of {data.path}; it has {', '.join(rows.column_names)}; "
-                f"say data.{key}=…"
+                f"set data.{key}=…"
             )
-    pictures = _undecoded(rows, data)
+    images = _undecoded(rows, data)
     items, skipped = [], []
     for index, text in enumerate(rows.with_format(None)[data.text_column]):
         name = f"{data.split}[{index}]"
@@ -45,14 +45,14 @@ def hub_items(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
         if not text:
             skipped.append(Skipped(name, "its caption is empty"))
             continue
-        read = partial(_read, pictures, index, data.image_column)
+        read = partial(_read, images, index, data.image_column)
         items.append(Item(name=name, caption=data.caption.format(text=text), concept=concept_of(text), read=read))
     return items, skipped
 
 
 def _load(data: DataConfig) -> Any:
     if not data.path:
-        raise ConfigError("data.path must name a data set when data=hub; say data.path=…")
+        raise ConfigError("data.path must name a data set when data=hub; set data.path=…")
     try:
         import datasets
     except ImportError as error:
@@ -84,7 +84,7 @@ def _explain(data: DataConfig, error: Exception, local: bool) -> str:
         return f"data.path={data.path} is not on this machine, and the Hub cannot be reached;\n{INSTEAD}"
     if isinstance(error, FileNotFoundError) or "DataFilesNotFoundError" in kinds:
         what = "holds no data files in the Hub's layout (such as parquet)" if local else "does not exist"
-        return f"data.path={data.path} {what};\nfor a directory of pictures say data=folder; {INSTEAD}"
+        return f"data.path={data.path} {what};\nfor a directory of images set data=folder; {INSTEAD}"
     return f"data.path={data.path} cannot be loaded ({type(error).__name__}: {said[:200]});\n{INSTEAD}"
 
 
@@ -128,17 +128,17 @@ def _undecoded(rows: Any, data: DataConfig) -> Any:
         return rows.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
     except Exception as error:
         raise ConfigError(
-            f"data.image_column={data.image_column} of {data.path} holds no pictures "
+            f"data.image_column={data.image_column} of {data.path} holds no images "
             f"but {rows.features[data.image_column]}; its columns are {', '.join(rows.column_names)}"
         ) from error
 
 
-def _read(pictures: Any, index: int, column: str) -> bytes:
-    picture = pictures[index][column]
-    if picture is None:
-        raise FileNotFoundError("the row holds no picture")
-    if picture.get("bytes") is not None:
-        return picture["bytes"]
-    if not picture.get("path"):
-        raise FileNotFoundError("the row holds no picture")
-    return Path(picture["path"]).read_bytes()
+def _read(images: Any, index: int, column: str) -> bytes:
+    image = images[index][column]
+    if image is None:
+        raise FileNotFoundError("the row holds no image")
+    if image.get("bytes") is not None:
+        return image["bytes"]
+    if not image.get("path"):
+        raise FileNotFoundError("the row holds no image")
+    return Path(image["path"]).read_bytes()

@@ -1,4 +1,4 @@
-"""Decode one picture of any kind and lay it out as the square that the model is trained on."""
+"""Decode one image of any kind and lay it out as the square that the model is trained on."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from PIL import Image, ImageChops, ImageColor, ImageOps, ImageStat, Unidentified
 MAX_PIXELS = 64_000_000  # above it, a small file is more likely a decompression bomb than a drawing
 
 # What Pillow recognises but cannot draw by itself: EPS and WMF start other programs, the rest have no decoder.
-NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+NO_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 # The limit below is stricter than the one Pillow warns at. Once and here: filters are global, so that a thread
-# that changes them for one picture could leave them changed for all.
+# that changes them for one image could leave them changed for all.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class BadImage(ValueError):
-    """A file that is no usable picture; the message says why, for the summary of what was skipped."""
+    """A file that is no usable image; the message says why, for the summary of what was skipped."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a picture becomes a square: every field changes the pixels, so all are part of the cache key.
+    """How an image becomes a square: every field changes the pixels, so all are part of the cache key.
 
     resolution: side in pixels.  background: CSS colour under transparency and padding; or `random`, which the
     cache turns into colours (see `background.colours_of`) before it lays out.
-    fit: `pad` keeps the whole picture (or figure), `crop` fills the square and keeps the centre.
+    fit: `pad` keeps the whole image (or figure), `crop` fills the square and keeps the centre.
     margin: None leaves the layout alone; a share m in [0, 0.5) crops to the figure's bounding box
     and leaves m of the side free around it, so that sets with different margins share one layout.
     """
@@ -44,9 +44,9 @@ class Layout:
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """The formats of raster pictures that `decode` reads, as Pillow calls them, sorted."""
+    """The formats of raster images that `decode` reads, as Pillow calls them, sorted."""
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - NO_PICTURES))
+    return tuple(sorted(set(Image.OPEN) - NO_IMAGES))
 
 
 @functools.cache
@@ -78,7 +78,7 @@ def decode(data: bytes, svg_size_px: int) -> Image.Image:
     except BadImage:
         raise
     except UnidentifiedImageError as error:
-        raise BadImage("no kind of picture that can be read") from error
+        raise BadImage("no kind of image that can be read") from error
     except Exception as error:  # Pillow's plugins raise nearly anything on a damaged file
         raise BadImage(f"cannot be read ({type(error).__name__}: {_one_line(error)})") from error
 
@@ -102,7 +102,7 @@ def _draw_svg(data: bytes, size_px: int) -> bytes:
 
 
 def _one_line(error: Exception) -> str:
-    # reasons are stored with the cache: the same picture must give the same words, so no addresses of objects
+    # reasons are stored with the cache: the same image must give the same words, so no addresses of objects
     return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split()))
 
 
@@ -125,7 +125,7 @@ def is_transparent(image: Image.Image) -> bool:
 
 
 def figure_box(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """Bounding box (left, top, right, bottom) of what is not background; None for an empty picture.
+    """Bounding box (left, top, right, bottom) of what is not background; None for an empty image.
 
     Background is transparency where there is any, else the colour of the top left pixel.
     """
@@ -145,16 +145,16 @@ def lay_out(image: Image.Image, layout: Layout) -> Image.Image:
     """An RGBA image of any shape to an RGB square of `layout.resolution` pixels.
 
     Alpha is composited before resizing, so that edges do not pick up the colour of invisible pixels.
-    Raises BadImage for a picture in which nothing is visible.
+    Raises BadImage for an image in which nothing is visible.
     """
     background = ImageColor.getrgb(layout.background)[:3]
     if layout.margin is not None:
         box = figure_box(image)
         if box is None:
-            raise BadImage("nothing is visible: the whole picture is background")
+            raise BadImage("nothing is visible: the whole image is background")
         image = image.crop(box)
     elif image.getchannel("A").getextrema()[1] == 0:
-        raise BadImage("nothing is visible: the whole picture is transparent")
+        raise BadImage("nothing is visible: the whole image is transparent")
     flat = Image.new("RGB", image.size, background)
     flat.paste(image, mask=image.getchannel("A"))
 

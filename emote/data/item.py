@@ -1,4 +1,4 @@
-"""One picture with its caption, before anything is decoded; and one that cannot be used."""
+"""One image with its caption, before anything is decoded; and one that cannot be used."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class Skipped:
 
 
 def content_key(item: Item) -> str:
-    """SHA-256 of the encoded bytes, in hex: what a picture is, wherever it lies. Raises OSError."""
+    """SHA-256 of the encoded bytes, in hex: what an image is, wherever it lies. Raises OSError."""
     return hashlib.sha256(item.read()).hexdigest()

@@ -1,7 +1,7 @@
 """The sample order and the choice of variants, as pure functions of a seed and a position.
 
-A position counts pictures from the first of the first step on: step × batch_size + place in the batch. So
-a run that resumes at any step, or is split over micro-batches or devices, sees the pictures that an
+A position counts images from the first of the first step on: step × batch_size + place in the batch. So
+a run that resumes at any step, or is split over micro-batches or devices, sees the images that an
 uninterrupted one sees, and nothing has to be saved for it.
 """
 
@@ -44,5 +44,5 @@ def item_at(seed: int, position: int, count: int) -> int:
 
 
 def variant_at(seed: int, position: int, variants: int) -> int:
-    """Which of a picture's `variants` (such as its mirror image) is drawn at `position`."""
+    """Which of an image's `variants` (such as its mirror image) is drawn at `position`."""
     return key_seed("variant", seed, position) % variants

@@ -1,4 +1,4 @@
-"""What a set with bad pictures in it means: go on without them, or stop."""
+"""What a set with bad images in it means: go on without them, or stop."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def apply_policy(kept: int, skipped: list[Skipped], policy: OnBadItem) -> None:
     if policy is OnBadItem.fail and skipped:
         raise ConfigError(
             f"{count(len(skipped))} cannot be used, and data.on_bad_item=fail allows none:\n{listing(skipped)}\n"
-            "repair or remove them, or say data.on_bad_item=skip"
+            "repair or remove them, or set data.on_bad_item=skip"
         )
     if kept == 0:
         if not skipped:
-            raise ConfigError("the source holds no pictures")
+            raise ConfigError("the source holds no images")
         raise ConfigError(f"none of {count(len(skipped))} can be used:\n{listing(skipped)}")
     if len(skipped) > kept:
         raise ConfigError(

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from emote.config import DataConfig
 from emote.data.background import caption_over, colours_of, is_white
-from emote.data.cache import Latents, PictureEncoder, TextEmbeddings, TextEncoder, build_latents, build_text
+from emote.data.cache import ImageEncoder, Latents, TextEmbeddings, TextEncoder, build_latents, build_text
 from emote.data.images import Layout
 from emote.data.item import Item, Skipped
 from emote.data.order import item_at, variant_at
@@ -40,7 +40,7 @@ class Scanned:
 class Scan:
     """What a run uses of its source, sorted by (content, caption): the order of files says nothing.
 
-    skipped: what has no usable caption or cannot be read; pictures are decoded later.
+    skipped: what has no usable caption or cannot be read; images are decoded later.
     found: usable items before `data.max_items`.  identity: see `scan`.
     """
 
@@ -52,7 +52,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Example:
-    """One picture with its captions, one for each variant in which it is cached.
+    """One image with its captions, one for each variant in which it is cached.
 
     content: its key in `Prepared.latents`.  name: what messages call it.
     """
@@ -80,7 +80,7 @@ class Prepared:
 
 
 def encoded_at_once(resolution_px: int) -> int:
-    """Pictures in one batch of the VAE: 16 of 256 px, and of larger ones as many as have no more pixels, at least 1.
+    """Images in one batch of the VAE: 16 of 256 px, and of larger ones as many as have no more pixels, at least 1.
 
     At 256 px that takes about 3 GB in float32. It is part of the cache's identity (see `build_latents`).
     """
@@ -92,7 +92,7 @@ def layout_of(data: DataConfig) -> Layout:
 
 
 def captions_of(caption: str, content: str, latents: Latents, data: DataConfig) -> tuple[str, ...]:
-    """One for each cached variant of a picture: what lies under it is said where it shows and is not white."""
+    """One for each cached variant of an image: what lies under it is said where it shows and is not white."""
     template = data.background_caption
     if template is None or is_white(data.background) or not latents.is_transparent(content):
         return (caption,) * len(latents.variants)
@@ -101,7 +101,7 @@ def captions_of(caption: str, content: str, latents: Latents, data: DataConfig) 
 
 
 def scan(data: DataConfig) -> Scan:
-    """Open the source and read every picture's bytes once; nothing is decoded.
+    """Open the source and read every image's bytes once; nothing is decoded.
 
     The identity is a SHA-256 over the sorted (content, caption) of what `data.max_items` leaves: it follows
     the data wherever they lie, and no path, name or order is in it.
@@ -134,8 +134,8 @@ def prepare(
     scan: Scan,
     data: DataConfig,
     *,
-    load_picture_encoder: Callable[[], PictureEncoder],
-    picture_encoder_key: str,
+    load_image_encoder: Callable[[], ImageEncoder],
+    image_encoder_key: str,
     load_text_encoder: Callable[[], TextEncoder],
     text_encoder_key: str,
     cache_dir: Path,
@@ -145,7 +145,7 @@ def prepare(
 ) -> Prepared:
     """Encode what is not cached yet, leave out what cannot be decoded, and split by concept.
 
-    prompts: captions to encode beside those of the pictures, such as the sample prompts.  batch_size: None for what
+    prompts: captions to encode beside those of the images, such as the sample prompts.  batch_size: None for what
     suits the resolution. The other arguments are those of `build_latents` and `build_text`. Raises ConfigError as they
     do, and as `apply_policy` does.
     """
@@ -154,8 +154,8 @@ def prepare(
         items,
         layout_of(data),
         (False, True) if data.flip else (False,),
-        load_picture_encoder,
-        picture_encoder_key,
+        load_image_encoder,
+        image_encoder_key,
         cache_dir,
         batch_size=batch_size or encoded_at_once(data.resolution),
         workers=workers,
@@ -178,7 +178,7 @@ def prepare(
     apply_policy(len(examples), [*earlier, *bad], data.on_bad_item)
 
     if not is_white(data.background) and not any(latents.is_transparent(example.content) for example in examples):
-        log.warning("data.background=%s shows behind no picture: none of them is transparent", data.background)
+        log.warning("data.background=%s shows behind no image: none of them is transparent", data.background)
     captions = {caption for example in examples for caption in example.captions}
     text = build_text([*captions, *prompts], load_text_encoder, text_encoder_key, cache_dir)
     group_of = join_concepts((example.concept, example.content) for example in examples)
@@ -193,7 +193,7 @@ def prepare(
 
 
 class TrainingSet(Dataset):
-    """The pictures of the steps from `start_position` to `end_position`, in the order of the run.
+    """The images of the steps from `start_position` to `end_position`, in the order of the run.
 
     Index i is the i-th position that this device computes: device `rank` of `world` has an equal, consecutive
     share of each batch of `batch_size`. So an ordinary DataLoader without shuffling, with any batch size that

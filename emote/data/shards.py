@@ -239,7 +239,7 @@ def _write(path: Path, parts: list[bytes | memoryview], lock: Path, size: int, w
             free = shutil.disk_usage(path.parent).free
             raise ConfigError(
                 f"no space is left in {path.parent}: the next file needs {size:,} bytes, all that is missing "
-                f"about {whole_bytes:,}, and {free:,} are free; make room, or say run.cache_dir=<a larger disk>"
+                f"about {whole_bytes:,}, and {free:,} are free; make room, or set run.cache_dir=<a larger disk>"
             ) from error
         raise
 
@@ -249,9 +249,9 @@ def _writing_to(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{directory} cannot be made ({error.strerror}); say run.cache_dir=…") from error
+        raise ConfigError(f"{directory} cannot be made ({error.strerror}); set run.cache_dir=…") from error
     if not os.access(directory, os.W_OK):
-        raise ConfigError(f"{directory} cannot be written to; say run.cache_dir=…")
+        raise ConfigError(f"{directory} cannot be written to; set run.cache_dir=…")
     yield
 
 

@@ -1,4 +1,4 @@
-"""Where pictures with captions come from: one function that opens any source."""
+"""Where images with captions come from: one function that opens any source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emote.data.item import Item, Skipped
 
 
 def open_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
-    """Everything that `data` names, undecoded, and what has no usable caption or picture, with the reason.
+    """Everything that `data` names, undecoded, and what has no usable caption or image, with the reason.
 
     Raises ConfigError where the source itself cannot be used: a directory that does not exist, a data set
     that cannot be reached, a column that it lacks, a line of metadata that cannot be read.

@@ -20,8 +20,8 @@ def held_out_concepts(concepts: Iterable[str], share: float, seed: int = 0) -> s
 def join_concepts(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Concept to the name of its group, from pairs of (concept, content hash).
 
-    Concepts that share a picture are one group, named after its first in the alphabet: sets draw one picture
-    for several emoji, and the picture must not be trained on under one name and held out under another.
+    Concepts that share an image are one group, named after its first in the alphabet: sets draw one image
+    for several emoji, and the image must not be trained on under one name and held out under another.
     """
     parent: dict[str, str] = {}
 

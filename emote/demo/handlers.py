@@ -15,8 +15,8 @@ import gradio as gr
 
 from emote.demo import markup
 from emote.demo.catalogue import Catalogue, Choice
-from emote.demo.session import Drawing, Visit, Visits, file_name
-from emote.demo.shared_generator import SharedStudio
+from emote.demo.session import Drawing, Session, Sessions, file_name
+from emote.demo.shared_generator import SharedGenerator
 from emote.inference.image_generator import Cancelled
 from emote.inference.prompt_template import in_template
 from emote.inference.request import Request
@@ -49,20 +49,20 @@ def in_words(action: Callable[..., Any]) -> Callable[..., Any]:
     return act
 
 
-class Desk:
-    """Methods that end in a picture return (stage, chat, gallery) as HTML, as `_look` makes them."""
+class Handlers:
+    """Methods that end in an image return (stage, chat, gallery) as HTML, as `_look` makes them."""
 
-    def __init__(self, studio: SharedStudio, catalogue: Catalogue, visits: Visits) -> None:
-        self.studio, self.catalogue, self.visits = studio, catalogue, visits
+    def __init__(self, image_generator: SharedGenerator, catalogue: Catalogue, sessions: Sessions) -> None:
+        self.image_generator, self.catalogue, self.sessions = image_generator, catalogue, sessions
 
-    def visit(self, request: gr.Request) -> Visit:
-        return self.visits.of(str(request.session_hash))
+    def session(self, request: gr.Request) -> Session:
+        return self.sessions.of(str(request.session_hash))
 
-    def choices(self, visit: Visit) -> dict[str, Choice]:
-        return {**visit.fetched, **self.catalogue.choices}
+    def choices(self, session: Session) -> dict[str, Choice]:
+        return {**session.fetched, **self.catalogue.choices}
 
-    def choice(self, visit: Visit, label: str | None) -> Choice:
-        choices = self.choices(visit)
+    def choice(self, session: Session, label: str | None) -> Choice:
+        choices = self.choices(session)
         if label not in choices:
             raise ConfigError(f"{label or 'nothing'} is not on this disk any more; choose another model")
         return choices[label]
@@ -71,14 +71,14 @@ class Desk:
     def open(self, request: gr.Request) -> Any:
         """A page was opened: the list of models as the disk has it now."""
         self.catalogue.refresh()
-        return gr.Dropdown(choices=list(self.choices(self.visit(request))))
+        return gr.Dropdown(choices=list(self.choices(self.session(request))))
 
     @in_words
     def choose(self, label: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
         """Another model: (prompt, examples, header, guidance, LoRA scale). A prompt of the visitor's own stays."""
-        visit = self.visit(request)
-        choice = self.choice(visit, label)
-        own = prompt.strip() and not any(prompt in other.subjects for other in self.choices(visit).values())
+        session = self.session(request)
+        choice = self.choice(session, label)
+        own = prompt.strip() and not any(prompt in other.subjects for other in self.choices(session).values())
         return (
             gr.Textbox(value=prompt if own else choice.subjects[0], info=wording(choice)),
             markup.examples(choice.subjects),
@@ -97,15 +97,15 @@ class Desk:
     @in_words
     def from_hub(self, name: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
         """Fetch an adapter: (list of models, …) as `choose`."""
-        visit = self.visit(request)
+        session = self.session(request)
         choice = self.catalogue.from_hub(name)
-        visit.fetched[choice.label] = choice
-        models = gr.Dropdown(choices=list(self.choices(visit)), value=choice.label)
+        session.fetched[choice.label] = choice
+        models = gr.Dropdown(choices=list(self.choices(session)), value=choice.label)
         return models, *self.choose(choice.label, prompt, request)
 
     @in_words
     def pick_example(self, label: str, request: gr.Request, event: gr.EventData) -> str:
-        return self.choice(self.visit(request), label).subjects[event.index]
+        return self.choice(self.session(request), label).subjects[event.index]
 
     @in_words
     def draw(
@@ -122,9 +122,9 @@ class Desk:
         progress: gr.Progress = gr.Progress(),
     ) -> tuple[Any, ...]:
         """(seed, stage, chat, gallery). The button that asks for another one draws with a new seed."""
-        visit = self.visit(request)
-        cancelled = visit.begin()
-        choice = self.choice(visit, label)
+        session = self.session(request)
+        cancelled = session.begin()
+        choice = self.choice(session, label)
         another = getattr(event.target, "elem_id", None) == ANOTHER
         words = " ".join(prompt.split())
         seed = roll() if another or seed is None else int(seed)
@@ -143,7 +143,7 @@ class Desk:
         )
         progress(None, desc="Loading the model")
         try:
-            base, tuned, unread = self.studio.draw(
+            base, tuned, unread = self.image_generator.draw(
                 choice.model,
                 choice.adapter,
                 wanted,
@@ -156,39 +156,39 @@ class Desk:
         if unread:
             shown = unread if len(unread) <= SHOWN_LETTERS else f"{unread[:SHOWN_LETTERS]}…"
             gr.Warning(f"The model had no room for “{escape(shown)}”.", title="A long prompt")
-        visit.add(Drawing(words, wanted, choice, base, tuned))
-        return seed, *self._look(visit, transparent)
+        session.add(Drawing(words, wanted, choice, base, tuned))
+        return seed, *self._look(session, transparent)
 
     def cancel(self, request: gr.Request) -> None:
-        self.visit(request).cancel()
+        self.session(request).cancel()
 
     def leave(self, request: gr.Request) -> None:
-        self.visits.leave(str(request.session_hash))
+        self.sessions.leave(str(request.session_hash))
 
     @in_words
     def look(self, transparent: bool, request: gr.Request) -> tuple[Any, ...]:
-        return self._look(self.visit(request), transparent)
+        return self._look(self.session(request), transparent)
 
     @in_words
     def bring_back(self, transparent: bool, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-        visit = self.visit(request)
-        if 0 <= event.index < len(visit.drawings):
-            visit.shown = event.index
-        return self._look(visit, transparent)
+        session = self.session(request)
+        if 0 <= event.index < len(session.drawings):
+            session.shown = event.index
+        return self._look(session, transparent)
 
-    def _look(self, visit: Visit, transparent: bool) -> tuple[Any, ...]:
-        if visit.shown is None:
+    def _look(self, session: Session, transparent: bool) -> tuple[Any, ...]:
+        if session.shown is None:
             return gr.skip(), markup.chat(None), markup.gallery([], [], 0, transparent)
-        drawing, request = visit.drawings[visit.shown], visit.drawings[visit.shown].request
+        drawing, request = session.drawings[session.shown], session.drawings[session.shown].request
         plates = [
             markup.Plate(
                 markup.BASE,
-                visit.file(visit.shown, "base", transparent),
+                session.file(session.shown, "base", transparent),
                 file_name(drawing.words, request.seed, "base"),
             )
         ]
         if drawing.tuned:
-            file = visit.file(visit.shown, "tuned", transparent)
+            file = session.file(session.shown, "tuned", transparent)
             plates.append(markup.Plate(markup.TUNED, file, file_name(drawing.words, request.seed)))
         facts = [f"seed {request.seed}", f"{request.inference_steps} steps", f"guidance {request.guidance_scale:g}"]
         if drawing.tuned:
@@ -197,36 +197,36 @@ class Desk:
             facts.append(f"“{request.prompt}”")
         return (
             markup.stage(plates, drawing.words, " · ".join(facts), transparent),
-            markup.chat(visit.file(visit.shown, "small", transparent)),
+            markup.chat(session.file(session.shown, "small", transparent)),
             markup.gallery(
-                [visit.file(n, d.result, transparent) for n, d in enumerate(visit.drawings)],
-                [d.words for d in visit.drawings],
-                visit.shown,
+                [session.file(n, d.result, transparent) for n, d in enumerate(session.drawings)],
+                [d.words for d in session.drawings],
+                session.shown,
                 transparent,
             ),
         )
 
     @in_words
     def add_to_pack(self, transparent: bool, request: gr.Request) -> str:
-        visit = self.visit(request)
-        if visit.shown is None:
-            raise ConfigError("there is no picture yet; draw one first")
-        visit.add_to_pack(visit.shown, transparent)
-        return self._pack(visit)
+        session = self.session(request)
+        if session.shown is None:
+            raise ConfigError("there is no image yet; draw one first")
+        session.add_to_pack(session.shown, transparent)
+        return self._pack(session)
 
     @in_words
     def take_out(self, request: gr.Request, event: gr.EventData) -> str:
-        visit = self.visit(request)
-        visit.take_out(event.index)
-        return self._pack(visit)
+        session = self.session(request)
+        session.take_out(event.index)
+        return self._pack(session)
 
-    def _pack(self, visit: Visit) -> str:
-        return markup.pack([packed.file for packed in visit.pack.values()], visit.names())
+    def _pack(self, session: Session) -> str:
+        return markup.pack([packed.file for packed in session.pack.values()], session.names())
 
     @in_words
     def download(self, platform: str, request: gr.Request) -> Path:
         """The zip of the pack for one platform."""
-        return self.visit(request).write_pack(platform)
+        return self.session(request).write_pack(platform)
 
 
 def wording(choice: Choice) -> str:

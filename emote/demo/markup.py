@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class Plate:
-    """A picture on the stage: what it is, the file to look at and the file to keep."""
+    """An image on the stage: what it is, the file to look at and the file to keep."""
 
     title: str
     file: Path
@@ -48,7 +48,7 @@ def empty_stage(titles: Sequence[str], hint: str) -> str:
 
 
 def stage(plates: Sequence[Plate], words: str, facts: str, transparent: bool) -> str:
-    """The pictures side by side, on a checkerboard where they are transparent, and how they came about."""
+    """The images side by side, on a checkerboard where they are transparent, and how they came about."""
     figures = "".join(
         f'<figure class="plate"><figcaption><span>{escape(plate.title)}</span>'
         f'<a href="{url(plate.file)}" download="{escape(plate.download)}">Save</a></figcaption>'
@@ -98,7 +98,7 @@ def gallery(files: Sequence[Path], prompts: Sequence[str], shown: int, transpare
 def pack(files: Sequence[Path], names: Sequence[str]) -> str:
     """The emoji chosen for the pack, each with its shortcode and a button that takes it out."""
     if not files:
-        return '<p class="hint">Nothing in it yet: add a picture you like.</p>'
+        return '<p class="hint">Nothing in it yet: add an image you like.</p>'
     rows = (
         f'<li><img src="{url(file)}" alt=""><code>:{escape(name)}:</code>'
         f'<button type="button" data-choice="{i}" aria-label="Take {escape(name)} out of the pack">×</button></li>'

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from emote.demo import markup
-from emote.demo.handlers import ANOTHER, LARGEST_SEED, Desk, roll, wording
+from emote.demo.handlers import ANOTHER, LARGEST_SEED, Handlers, roll, wording
 from emote.packs.platforms import Platform
 
 STYLE = Path(__file__).with_name("style.css")
@@ -23,7 +23,7 @@ element.addEventListener('click', event => {
   if (button) trigger('select', {index: Number(button.dataset.choice)});
 });
 """
-START = "Press Generate. Both pictures start from the same noise, so what differs is what was learned."
+START = "Press Generate. Both images start from the same noise, so what differs is what was learned."
 # Generate and Cancel change places in the browser. Generate comes back with the drawing's end or the answer to Cancel,
 # not with the click: Gradio would drop a click on Generate until then
 BEGIN = "(...inputs) => { document.body.classList.add('drawing'); return inputs; }"
@@ -34,10 +34,10 @@ SAVE = "() => document.querySelector('#zip').click()"
 html = partial(gr.HTML, apply_default_css=False)
 
 
-def build_page(desk: Desk) -> gr.Blocks:
-    first = desk.catalogue.first
+def build_page(handlers: Handlers) -> gr.Blocks:
+    first = handlers.catalogue.first
     with gr.Blocks(title="StableEmote", analytics_enabled=False) as page:
-        head = html(desk.header(first), elem_id="head")
+        head = html(handlers.header(first), elem_id="head")
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=4, min_width=300, elem_id="controls"):
                 prompt = gr.Textbox(first.subjects[0], label="What should it show?", info=wording(first), lines=1,
@@ -58,8 +58,8 @@ def build_page(desk: Desk) -> gr.Blocks:
                         guidance = gr.Slider(1, 15, first.guidance_scale, step=0.5, label="Guidance", buttons=[],
                                              elem_id="guidance", info="How literally the prompt is taken.")  # fmt: skip
                     with gr.Accordion("Model", open=False, elem_id="models"):
-                        model = gr.Dropdown(list(desk.catalogue.choices), value=first.label, label="Runs on this disk",
-                                            elem_id="model")  # fmt: skip
+                        model = gr.Dropdown(list(handlers.catalogue.choices), value=first.label,
+                                            label="Runs on this disk", elem_id="model")  # fmt: skip
                         hub = gr.Textbox(label="Or from the Hugging Face Hub", placeholder="owner/name", elem_id="hub")
                         fetch = gr.Button("Fetch", size="sm", elem_id="fetch")
             with gr.Column(scale=7, min_width=300, elem_id="result"):
@@ -85,22 +85,22 @@ def build_page(desk: Desk) -> gr.Blocks:
 
         hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         chosen = [prompt, examples, head, guidance, lora_scale]
-        pictures = [stage, chat, gallery]
+        images = [stage, chat, gallery]
 
-        page.load(desk.open, None, model, **hidden)
-        page.unload(desk.leave)
-        model.input(desk.choose, [model, prompt], chosen, **hidden)
-        gr.on([fetch.click, hub.submit], desk.from_hub, [hub, prompt], [model, *chosen], api_visibility="private",
+        page.load(handlers.open, None, model, **hidden)
+        page.unload(handlers.leave)
+        model.input(handlers.choose, [model, prompt], chosen, **hidden)
+        gr.on([fetch.click, hub.submit], handlers.from_hub, [hub, prompt], [model, *chosen], api_visibility="private",
               show_progress="minimal", show_progress_on=hub)  # fmt: skip
-        examples.select(desk.pick_example, model, prompt, **hidden)
+        examples.select(handlers.pick_example, model, prompt, **hidden)
         dice.click(roll, None, seed, queue=False, **hidden)
 
         starts = [generate.click, prompt.submit, another.click]
         drawing = gr.on(
             starts,
-            desk.draw,
+            handlers.draw,
             [prompt, seed, steps, guidance, lora_scale, transparent, model],
-            [seed, *pictures],
+            [seed, *images],
             js=BEGIN,
             trigger_mode="once",
             concurrency_limit=1,
@@ -109,20 +109,20 @@ def build_page(desk: Desk) -> gr.Blocks:
         )
         drawing.then(None, js=END)
         drawing.failure(None, js=END)
-        cancel.click(desk.cancel, None, None, queue=False, cancels=[drawing], **hidden)
+        cancel.click(handlers.cancel, None, None, queue=False, cancels=[drawing], **hidden)
 
-        transparent.input(desk.look, transparent, pictures, **hidden)
-        gallery.select(desk.bring_back, transparent, pictures, **hidden)
-        add.click(desk.add_to_pack, transparent, pack, **hidden)
-        pack.select(desk.take_out, None, pack, **hidden)
+        transparent.input(handlers.look, transparent, images, **hidden)
+        gallery.select(handlers.bring_back, transparent, images, **hidden)
+        add.click(handlers.add_to_pack, transparent, pack, **hidden)
+        pack.select(handlers.take_out, None, pack, **hidden)
         for name, button in downloads.items():
-            written = button.click(_writer(desk, name), None, zip_file, api_visibility="private")
+            written = button.click(_writer(handlers, name), None, zip_file, api_visibility="private")
             written.success(None, js=SAVE)
     return page
 
 
-def _writer(desk: Desk, platform: str) -> Callable[..., Path]:
+def _writer(handlers: Handlers, platform: str) -> Callable[..., Path]:
     def write(request: gr.Request) -> Path:
-        return desk.download(platform, request)
+        return handlers.download(platform, request)
 
     return write

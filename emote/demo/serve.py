@@ -19,8 +19,8 @@ from emote.util.errors import ConfigError
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from emote.demo.session import Visits
-    from emote.demo.shared_generator import SharedStudio
+    from emote.demo.session import Sessions
+    from emote.demo.shared_generator import SharedGenerator
 
 HOST = "127.0.0.1"
 CLOSING_S = 1
@@ -45,8 +45,8 @@ class Demo:
     """A running demo: its address, its base model, its visitors, and the folder that it writes to."""
 
     url: str
-    studio: SharedStudio
-    visits: Visits
+    image_generator: SharedGenerator
+    sessions: Sessions
     folder: Path
 
 
@@ -89,15 +89,15 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
             raise
         raise ConfigError("the demo needs gradio; pip install -e '.[demo]'") from error
     from emote.demo.catalogue import Catalogue
-    from emote.demo.handlers import Desk
-    from emote.demo.session import Visits
-    from emote.demo.shared_generator import SharedStudio
+    from emote.demo.handlers import Handlers
+    from emote.demo.session import Sessions
+    from emote.demo.shared_generator import SharedGenerator
     from emote.demo.theme import theme
 
     catalogue = Catalogue(Path(options.runs_dir), options.run, options.model)
-    studio, visits = SharedStudio(options.device.value), Visits(folder / "files")
-    studio.load(catalogue.first.model)  # a mistake is better known now than at the first press of a button
-    page = build_page(Desk(studio, catalogue, visits)).queue(max_size=QUEUE_LENGTH)
+    image_generator, sessions = SharedGenerator(options.device.value), Sessions(folder / "files")
+    image_generator.load(catalogue.first.model)  # a mistake is better known now than at the first press of a button
+    page = build_page(Handlers(image_generator, catalogue, sessions)).queue(max_size=QUEUE_LENGTH)
     try:
         _, url, _ = page.launch(
             server_name=HOST,
@@ -119,9 +119,9 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
         taken = f"port={options.port} is taken; leave port= out and a free one is found" if options.port else str(error)
         raise ConfigError(taken) from error
     try:
-        yield Demo(url, studio, visits, folder)
+        yield Demo(url, image_generator, sessions, folder)
     finally:
-        visits.cancel_all()
+        sessions.cancel_all()
         page.server.config.timeout_graceful_shutdown = CLOSING_S  # pages may still be open,
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # which would be reported as errors
         page.close(verbose=False)

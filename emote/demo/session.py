@@ -48,11 +48,11 @@ class Drawing:
     def tuned_cut(self) -> Image.Image | None:
         return cut_out(self.tuned) if self.tuned else None
 
-    def picture(self, kind: str, transparent: bool) -> Image.Image:
+    def image(self, kind: str, transparent: bool) -> Image.Image:
         """kind: base or tuned."""
-        picture = getattr(self, f"{kind}_cut" if transparent else kind)
-        assert isinstance(picture, Image.Image), f"there is no {kind} picture"
-        return picture
+        image = getattr(self, f"{kind}_cut" if transparent else kind)
+        assert isinstance(image, Image.Image), f"there is no {kind} image"
+        return image
 
     @property
     def result(self) -> str:
@@ -62,13 +62,13 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Packed:
-    """An emoji of the pack, and a small picture of it."""
+    """An emoji of the pack, and a small image of it."""
 
     item: PackItem
     file: Path
 
 
-class Visit:
+class Session:
     """One open page: its drawings, which of them is on the stage, and its pack. `folder` is its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -94,16 +94,16 @@ class Visit:
         self.shown = len(self.drawings) - 1
 
     def file(self, number: int, kind: str, transparent: bool) -> Path:
-        """A PNG of one of its pictures, which says how it was drawn. kind: base, tuned or small."""
+        """A PNG of one of its images, which says how it was drawn. kind: base, tuned or small."""
         file = self.folder / f"{number:03d}-{kind}{'-cut' if transparent else ''}.png"
         with self._saving:
             if not file.exists():
                 drawing = self.drawings[number]
                 if kind == "small":
-                    picture = small(drawing.picture(drawing.result, transparent), transparent)
+                    image = small(drawing.image(drawing.result, transparent), transparent)
                 else:
-                    picture = drawing.picture(kind, transparent)
-                save_png(picture, file, getattr(drawing, kind, drawing.base).info.get(CHUNK))
+                    image = drawing.image(kind, transparent)
+                save_png(image, file, getattr(drawing, kind, drawing.base).info.get(CHUNK))
         return file
 
     def add_to_pack(self, number: int, transparent: bool) -> None:
@@ -112,12 +112,12 @@ class Visit:
         Raises ConfigError where nothing was left when the background was cut away.
         """
         drawing = self.drawings[number]
-        picture = drawing.picture(drawing.result, transparent).convert("RGBA")
-        fit(picture, 1, is_square=True)
+        image = drawing.image(drawing.result, transparent).convert("RGBA")
+        fit(image, 1, is_square=True)
         item = PackItem(
             prompt=drawing.words,
             seed=drawing.request.seed,
-            image=picture,
+            image=image,
             model=drawing.choice.label if drawing.tuned else drawing.choice.model.path,
             licence=drawing.choice.licence,
         )
@@ -134,53 +134,55 @@ class Visit:
     def write_pack(self, platform: str) -> Path:
         """The zip for one platform. Raises ConfigError for an empty pack, and where a limit cannot be met."""
         if not self.pack:
-            raise ConfigError("the pack is empty; add a picture first")
+            raise ConfigError("the pack is empty; add an image first")
         (written,) = write_pack([packed.item for packed in self.pack.values()], [platform], self.folder / "packs")
         return written.replace(written.with_name(f"emoji-{platform}.zip"))
 
 
-class Visits:
+class Sessions:
     """The visitors by the name that Gradio gives an open page. root: where their folders go."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._visits: dict[str, Visit] = {}
+        self._sessions: dict[str, Session] = {}
         self._changing = threading.Lock()
 
-    def of(self, session: str) -> Visit:
+    def of(self, name: str) -> Session:
         with self._changing:
-            visit = self._visits.get(session)
-            if visit is None:
+            session = self._sessions.get(name)
+            if session is None:
                 folder = self.root / secrets.token_hex(16)  # pages can read files whose names they know
                 folder.mkdir(parents=True)
-                visit = self._visits[session] = Visit(folder)
-            visit.left_at = None
-            return visit
+                session = self._sessions[name] = Session(folder)
+            session.left_at = None
+            return session
 
-    def leave(self, session: str) -> None:
+    def leave(self, name: str) -> None:
         """The page was closed, or lost its connection: stop drawing; forget those that left long ago."""
         now = time.monotonic()
         with self._changing:
-            if session in self._visits:
-                self._visits[session].cancel()
-                self._visits[session].left_at = now
-            gone = [name for name, v in self._visits.items() if v.left_at and now - v.left_at > KEPT_AFTER_LEAVING_S]
-            for name in gone:
-                shutil.rmtree(self._visits.pop(name).folder, ignore_errors=True)
+            if name in self._sessions:
+                self._sessions[name].cancel()
+                self._sessions[name].left_at = now
+            gone = [
+                other for other, v in self._sessions.items() if v.left_at and now - v.left_at > KEPT_AFTER_LEAVING_S
+            ]
+            for other in gone:
+                shutil.rmtree(self._sessions.pop(other).folder, ignore_errors=True)
 
     def cancel_all(self) -> None:
-        for visit in list(self._visits.values()):
-            visit.cancel()
+        for session in list(self._sessions.values()):
+            session.cancel()
 
 
-def small(picture: Image.Image, transparent: bool) -> Image.Image:
-    """For use within text: as it will be in a pack, or the whole picture where it was not cut out."""
+def small(image: Image.Image, transparent: bool) -> Image.Image:
+    """For use within text: as it will be in a pack, or the whole image where it was not cut out."""
     if transparent:
         with suppress(ConfigError):  # nothing is visible
-            return fit(picture, SMALL_PX, is_square=True)
-    return picture.resize((SMALL_PX, SMALL_PX), Image.Resampling.LANCZOS)
+            return fit(image, SMALL_PX, is_square=True)
+    return image.resize((SMALL_PX, SMALL_PX), Image.Resampling.LANCZOS)
 
 
 def file_name(words: str, seed: int, kind: str = "") -> str:
-    """What a saved picture is called."""
+    """What a saved image is called."""
     return "-".join(filter(None, (slug(words), str(seed), kind))) + ".png"

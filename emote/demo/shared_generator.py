@@ -9,19 +9,19 @@ from dataclasses import replace
 from PIL import Image
 
 from emote.config import ModelConfig
-from emote.inference.image_generator import Studio
+from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import Adapter
 
 
-class SharedStudio:
+class SharedGenerator:
     """Keeps the base model that was used last; adapters of the same base switch without loading it again."""
 
     def __init__(self, device: str = "auto") -> None:
         self.device = device
         self.loads = 0  # of a base model
         self._one_at_a_time = threading.Lock()
-        self._studio: Studio | None = None
+        self._studio: ImageGenerator | None = None
         self._model: ModelConfig | None = None
 
     def load(self, model: ModelConfig) -> None:
@@ -38,21 +38,21 @@ class SharedStudio:
         on_step: Callable[[int, int], None] = lambda done, of: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> tuple[Image.Image, Image.Image | None, str]:
-        """The base model's picture, the fine-tuned one of the same noise, and words of the prompt that were not read.
+        """The base model's image, the fine-tuned one of the same noise, and words of the prompt that were not read.
 
         on_step, cancelled: as in `Studio.draw`, whose Cancelled this raises, and ConfigError.
         """
         with self._one_at_a_time:
-            studio = self._with(model)
-            studio.use(adapter)
+            image_generator = self._with(model)
+            image_generator.use(adapter)
             requests = [replace(request, lora_scale=0.0), *([request] if adapter else [])]
-            pictures = studio.draw(requests, on_step=on_step, cancelled=cancelled)
-            return pictures[0], pictures[1] if adapter else None, studio.cut_words(request.prompt)
+            images = image_generator.draw(requests, on_step=on_step, cancelled=cancelled)
+            return images[0], images[1] if adapter else None, image_generator.cut_words(request.prompt)
 
-    def _with(self, model: ModelConfig) -> Studio:
+    def _with(self, model: ModelConfig) -> ImageGenerator:
         if self._studio is None or self._model != model:
             self._studio = None  # before the next is loaded: two may not fit
-            self._studio = Studio(model, self.device)
+            self._studio = ImageGenerator(model, self.device)
             self._model = model
             self.loads += 1
         return self._studio

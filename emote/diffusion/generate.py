@@ -1,7 +1,7 @@
-"""The one way from text embeddings and seeds to pictures: noise, denoising with guidance, decoding.
+"""The one way from text embeddings and seeds to images: noise, denoising with guidance, decoding.
 
 Computes what `StableDiffusionPipeline` does, to the bit on a CPU, but holds latents in float32 whatever the UNet's
-dtype is, and draws the noise on the CPU in float32, so that a seed means the same picture on every device.
+dtype is, and draws the noise on the CPU in float32, so that a seed means the same image on every device.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from emote.diffusion.samplers import make_scheduler
 from emote.models.conditioning import predict
 
-BATCH = 4  # fixed: the same seed gives the same bits however many pictures are asked for
+BATCH = 4  # fixed: the same seed gives the same bits however many images are asked for
 DECODED_PIXELS = 4 * 512**2  # that the VAE makes at once; more take several GB in float32
 
 
@@ -34,12 +34,12 @@ def generate(
     guidance_scale: float,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> list[Image.Image]:
-    """One square picture for each (prompt embedding, seed), in full batches of BATCH. The dtypes may differ.
+    """One square image for each (prompt embedding, seed), in full batches of BATCH. The dtypes may differ.
 
     prompts_NTD: text embeddings of the N prompts; empty_TD: of the empty prompt, for guidance.
-    on_batch: told how many pictures are done.
+    on_batch: told how many images are done.
     """
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     for start in range(0, len(seeds), BATCH):
         rows = [min(start + i, len(seeds) - 1) for i in range(BATCH)]  # the last batch is filled up
         pixels_B3HW = draw_batch(
@@ -54,9 +54,9 @@ def generate(
             inference_steps=inference_steps,
             guidance_scale=guidance_scale,
         )
-        pictures += to_pictures(pixels_B3HW)[: len(seeds) - start]
-        on_batch(len(pictures))
-    return pictures
+        images += to_images(pixels_B3HW)[: len(seeds) - start]
+        on_batch(len(images))
+    return images
 
 
 @torch.inference_mode()
@@ -75,7 +75,7 @@ def draw_batch(
     scheduler: str = "dpm++",
     on_step: Callable[[int, int], None] = lambda done, of: None,
 ) -> torch.Tensor:
-    """Pixels [B, 3, height, width], float32 on the CPU, about -1 to 1, of one picture a row.
+    """Pixels [B, 3, height, width], float32 on the CPU, about -1 to 1, of one image a row.
 
     against_BTD: embeddings of the negative prompts; they play no part where guidance_scale is 1 or less.
     on_step: told how many calls of the UNet are done, of how many.
@@ -94,7 +94,7 @@ def draw_batch(
 
 
 def decoded_at_once(width: int, height: int) -> int:
-    """Pictures of this size in pixels that the VAE decodes in one batch, at most BATCH."""
+    """Images of this size in pixels that the VAE decodes in one batch, at most BATCH."""
     return min(BATCH, max(1, DECODED_PIXELS // (width * height)))
 
 
@@ -134,8 +134,8 @@ def denoise(
     return latents_BCHW
 
 
-def to_pictures(pixels_B3HW: torch.Tensor) -> list[Image.Image]:
-    """RGB pictures from pixels in [-1, 1]; what lies beyond is clipped, and what is no number is black."""
+def to_images(pixels_B3HW: torch.Tensor) -> list[Image.Image]:
+    """RGB images from pixels in [-1, 1]; what lies beyond is clipped, and what is no number is black."""
     pixels = (pixels_B3HW * 0.5 + 0.5).clamp(0, 1).nan_to_num(0)
     bytes_BHW3 = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
     return [Image.fromarray(array) for array in bytes_BHW3]

@@ -1,7 +1,7 @@
 """The samplers: what they are called here and in A1111, and the diffusers class behind each.
 
 All are made on the noise schedule that the model was trained with. Those that draw noise on the way draw it from each
-picture's own generator. Imports no torch, so that a mistake is found at once.
+image's own generator. Imports no torch, so that a mistake is found at once.
 """
 
 from __future__ import annotations

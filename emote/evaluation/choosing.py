@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Candidate:
-    """losses: of each held-out picture.  size: what is wanted small; the first entry counts first."""
+    """losses: of each held-out image.  size: what is wanted small; the first entry counts first."""
 
     losses: Sequence[float]
     size: tuple[float, ...]
@@ -29,7 +29,7 @@ def choose(candidates: Sequence[Candidate], concepts: Sequence[str]) -> Choice:
     """The lowest mean loss, and the smallest candidate that is not shown to be worse by more than a standard error.
 
     The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, section 3.4.3), with the standard error of
-    the paired difference to the best: all candidates are scored at the same pictures and noise, so what is hard for one
+    the paired difference to the best: all candidates are scored at the same images and noise, so what is hard for one
     is hard for all, and that takes no part in what they differ by.
     """
     losses_CN = np.array([candidate.losses for candidate in candidates], dtype=np.float64)
@@ -44,7 +44,7 @@ def choose(candidates: Sequence[Candidate], concepts: Sequence[str]) -> Choice:
 
 
 def standard_error(values_N: np.ndarray, concepts: Sequence[str]) -> float:
-    """Of the mean, where whole concepts are drawn and not single pictures; 0 for a single concept.
+    """Of the mean, where whole concepts are drawn and not single images; 0 for a single concept.
 
     Linearised for the ratio of two sums over concepts (Cochran 1977, Sampling Techniques, section 9A.1).
     """

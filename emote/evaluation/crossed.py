@@ -10,10 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CrossedResult:
-    """Difference of the mean losses (after − before) over all seeds and pictures, and how sure it is.
+    """Difference of the mean losses (after − before) over all seeds and images, and how sure it is.
 
-    by_seed: the difference of each seed. interval_95: concepts and seeds resampled; it speaks about other pictures and
-    other seeds. interval_95_these_seeds: concepts alone, so about other pictures with these very runs. Intervals are
+    by_seed: the difference of each seed. interval_95: concepts and seeds resampled; it speaks about other images and
+    other seeds. interval_95_these_seeds: concepts alone, so about other images with these very runs. Intervals are
     None for a single concept.
     """
 
@@ -35,11 +35,11 @@ def compare_over_seeds(
     draws: int = 10_000,
     seed: int = 0,
 ) -> CrossedResult:
-    """Percentile bootstrap of the mean difference, paired by seed and picture.
+    """Percentile bootstrap of the mean difference, paired by seed and image.
 
-    before, after: [seeds, pictures] losses. Each draw takes as many concepts as there are, whole and with replacement,
-    because the skin tones of one emoji are not independent pictures; and independently of them as many seeds, because
-    all pictures of a run share its noise and order (crossed resampling: Owen 2007, doi 10.1214/07-AOAS122). With S
+    before, after: [seeds, images] losses. Each draw takes as many concepts as there are, whole and with replacement,
+    because the skin tones of one emoji are not independent images; and independently of them as many seeds, because
+    all images of a run share its noise and order (crossed resampling: Owen 2007, doi 10.1214/07-AOAS122). With S
     seeds, resampling shows (S − 1) / S of their variance on average: with three the interval is somewhat too narrow,
     with one it says nothing about other seeds.
     """
@@ -52,8 +52,8 @@ def compare_over_seeds(
     random = np.random.default_rng(seed)
     concepts_DC = random.integers(count, size=(draws, count))
     seeds_DS = random.integers(seeds, size=(draws, seeds))
-    pictures_D = sizes_C[concepts_DC].sum(axis=1)
-    means_DS = np.stack([row[concepts_DC].sum(axis=1) for row in sums_SC], axis=1) / pictures_D[:, None]
+    images_D = sizes_C[concepts_DC].sum(axis=1)
+    means_DS = np.stack([row[concepts_DC].sum(axis=1) for row in sums_SC], axis=1) / images_D[:, None]
     return CrossedResult(
         before=float(one.mean()),
         after=float(other.mean()),

@@ -1,4 +1,4 @@
-"""What each step of an ablation gave, as a picture."""
+"""What each step of an ablation gave, as an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def plot_effects(
 ) -> None:
     """Differences of the held-out loss, one row a step: to the first step, and to the step before.
 
-    A point with its 95 % interval (thin: other pictures and other seeds; thick: other pictures, these seeds), and below
+    A point with its 95 % interval (thin: other images and other seeds; thick: other images, these seeds), and below
     it a small circle for each seed. None where there is nothing to compare with.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

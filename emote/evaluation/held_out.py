@@ -1,4 +1,4 @@
-"""Held-out loss that can be compared: the same pictures, noise levels and noise at every step and in every run."""
+"""Held-out loss that can be compared: the same images, noise levels and noise at every step and in every run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from emote.data.prepared import Example, Prepared
 from emote.diffusion import objective
 from emote.lora.adapter import without_adapter
-from emote.util.memoize import once
+from emote.util.memoize import memoize
 
 BATCH = 16
 
@@ -81,7 +81,7 @@ class HeldOut:
 
     def score_base(self, module: Denoiser) -> list[float]:
         with without_adapter(module.unet):
-            return once(self._base_key, lambda: self.score(module)) if self._base_key else self.score(module)
+            return memoize(self._base_key, lambda: self.score(module)) if self._base_key else self.score(module)
 
 
 def _noise(content: str, level: int, shape: torch.Size) -> torch.Tensor:

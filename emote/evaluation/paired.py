@@ -34,7 +34,7 @@ def compare(
 ) -> PairedResult:
     """Percentile bootstrap of the mean difference, paired by item.
 
-    Whole concepts are resampled, because the skin tones of one emoji are not independent pictures.
+    Whole concepts are resampled, because the skin tones of one emoji are not independent images.
     """
     before, after = np.asarray(base, dtype=np.float64), np.asarray(final, dtype=np.float64)
     difference = after - before

@@ -33,14 +33,14 @@ def ablate(options: AblationOptions, words: list[str]) -> Path:
     quiet_libraries()
     from emote.experiments.ablation_report import report_on  # late: these import torch
     from emote.experiments.adapter_eval import Judge
-    from emote.util.console import say
+    from emote.util.console import echo
 
     delivered = _run_all(planned)
     judge, losses = Judge(planned[0].config), []
     for number, (variant, path) in enumerate(zip(planned, delivered, strict=True), 1):
         losses.append(judge.score(variant.config, path))
         loss = f"{fmean(losses[-1]):.5f}"
-        say(f"scored {number} of {len(planned)}, in float32: {variant.name}, seed {variant.seed}: {loss}")
+        echo(f"scored {number} of {len(planned)}, in float32: {variant.name}, seed {variant.seed}: {loss}")
     report = report_on(planned, delivered, losses, judge.base, judge.concepts, _command(options, words))
     return report.write(Path(options.output) if options.output else Path(planned[0].config.run.dir) / "ablation")
 
@@ -53,13 +53,13 @@ def _command(options: AblationOptions, words: list[str]) -> list[str]:
 def _run_all(planned: list[Variant]) -> list[Path]:
     from emote.runs.listing import readable_age
     from emote.training.run import run
-    from emote.util.console import say
+    from emote.util.console import echo
 
     delivered: list[Path] = []
     spent: list[float] = []  # seconds of the runs that were not finished before
     for number, variant in enumerate(planned, 1):
         left = f"; about {readable_age(fmean(spent) * (len(planned) - number + 1))} left" if spent else ""
-        say(f"\nrun {number} of {len(planned)}: {variant.name}, seed {variant.seed}{left}")
+        echo(f"\nrun {number} of {len(planned)}: {variant.name}, seed {variant.seed}{left}")
         began = time.time()
         delivered.append(run(variant.config, variant.words))
         if (delivered[-1] / "summary.json").stat().st_mtime >= began:  # else it was finished before

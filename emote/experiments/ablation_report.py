@@ -1,4 +1,4 @@
-"""The table of an ablation, as Markdown, JSON and a picture."""
+"""The table of an ablation, as Markdown, JSON and an image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from emote.evaluation.crossed import CrossedResult, compare_over_seeds
 from emote.evaluation.effects import plot_effects
 from emote.experiments.variants import Variant
 from emote.runs.metrics_file import MetricsFile
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.files import write_json, write_text, write_with
 from emote.util.markdown import interval, signed, table
 
-Losses = list[list[float]]  # [seeds, pictures]
+Losses = list[list[float]]  # [seeds, images]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Report:
-    """What an ablation found. command: the words of scripts/ablation.py. pictures, concepts: of the held-out set."""
+    """What an ablation found. command: the words of scripts/ablation.py. images, concepts: of the held-out set."""
 
     command: list[str]
     config: Config
     seeds: list[int]
     base_loss: float
-    pictures: int
+    images: int
     concepts: int
     steps: list[StepResult]
     runs: dict[str, str]
@@ -65,8 +65,8 @@ class Report:
         write_with(directory / "ablation.png", lambda path: plot_effects(path, names, to_first, to_last, self.title))
         text = self.as_markdown()
         write_text(directory / "ablation.md", text)
-        say("\n" + text)
-        say(str(directory / "ablation.md"))
+        echo("\n" + text)
+        echo(str(directory / "ablation.md"))
         return directory / "ablation.md"
 
     @property
@@ -85,7 +85,7 @@ class Report:
             "model": self.config.model.path,
             "max_steps": self.config.trainer.max_steps,
             "seeds": self.seeds,
-            "pictures": self.pictures,
+            "images": self.images,
             "concepts": self.concepts,
             "base_loss": self.base_loss,
             "steps": [step.as_dict() for step in self.steps],
@@ -99,16 +99,16 @@ class Report:
         few = f"{count} seeds are few: resampling sees {count - 1} of {count} parts of their variance."
         norm = max(step.largest_norm for step in self.steps)
         notes = [
-            f"Mean over {count} seed{'s' * (count > 1)} and {self.pictures} held-out pictures of {self.concepts} "
+            f"Mean over {count} seed{'s' * (count > 1)} and {self.images} held-out images of {self.concepts} "
             "concepts: unweighted error, the same noise for each, every adapter on one base in float32. Lower is "
-            "better. Differences are paired by seed and picture; intervals resample concepts and seeds together. "
+            "better. Differences are paired by seed and image; intervals resample concepts and seeds together. "
             + (few if count > 1 else "One seed says nothing about other seeds."),
             "*shown*: what the interval to the step before says. *stuck*: adapter entries that an update did not move. "
             f"*clipped*: steps whose gradient norm was over the limit; the largest norm of all was {norm:.3g}.",
         ]
         lines = [f"# Ablation: {self.title}\n", f"`{self.typed}`\n", *table([*head, "stuck", "clipped"], rows), ""]
-        picture = "![differences of the held-out loss](ablation.png)\n"
-        return "\n".join([*lines, *(f"{note}\n" for note in notes), picture])
+        image = "![differences of the held-out loss](ablation.png)\n"
+        return "\n".join([*lines, *(f"{note}\n" for note in notes), image])
 
 
 def report_on(
@@ -119,14 +119,14 @@ def report_on(
     concepts: list[str],
     command: list[str],
 ) -> Report:
-    """planned, delivered, losses: of each run, seed by seed. base, concepts: one for each held-out picture."""
+    """planned, delivered, losses: of each run, seed by seed. base, concepts: one for each held-out image."""
     runs = zip(planned, delivered, strict=True)
     return Report(
         command=command,
         config=planned[0].config,
         seeds=list(dict.fromkeys(variant.seed for variant in planned)),
         base_loss=fmean(base),
-        pictures=len(base),
+        images=len(base),
         concepts=len(set(concepts)),
         steps=step_results(planned, delivered, losses, base, concepts),
         runs={f"{variant.name}, seed {variant.seed}": str(path) for variant, path in runs},

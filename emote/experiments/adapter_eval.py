@@ -1,4 +1,4 @@
-"""One judge for several adapters: the same held-out pictures, noise and float32 arithmetic for each.
+"""One judge for several adapters: the same held-out images, noise and float32 arithmetic for each.
 
 A run scores its adapter by its own arithmetic. A base model in bf16 has another loss than the same in float32, so such
 scores of two runs differ by more than what was learned; here the adapters are put on one base and scored alike.
@@ -34,10 +34,10 @@ FORMAT = 1  # raise it when the same adapter would be scored differently
 
 
 class Judge:
-    """Scores adapters in float32, on the held-out pictures of the configuration that it is made with."""
+    """Scores adapters in float32, on the held-out images of the configuration that it is made with."""
 
     def __init__(self, config: Config) -> None:
-        """Raises ConfigError where nothing is held out, and where the base model or the pictures cannot be read."""
+        """Raises ConfigError where nothing is held out, and where the base model or the images cannot be read."""
         self.config = in_float32(config)
         self.decision = decide(self.config.trainer.precision, self.config.trainer.accelerator)
         self.model = components.locate(self.config.model)
@@ -50,27 +50,27 @@ class Judge:
         self._facts: dict[str, Any] = {
             "format": FORMAT,
             "weights": weights,
-            "pictures": found.identity,
+            "images": found.identity,
             "keys": {name: as_text(get(self.config, name)) for name in COMPARED},
             "device": self.decision.device.type,
         }
 
     @property
     def concepts(self) -> list[str]:
-        """One for each held-out picture."""
+        """One for each held-out image."""
         return [example.concept for example in self._held_out.examples]
 
     @cached_property
     def base(self) -> list[float]:
-        """The base model's loss of each held-out picture."""
+        """The base model's loss of each held-out image."""
         module = self._module(self.config)
         with without_adapter(module.unet):
             return self._score(module, "the base model")
 
     def score(self, config: Config, delivered: Path) -> list[float]:
-        """Loss of each held-out picture, in the order of `concepts`, with the adapter of a run's deliverables.
+        """Loss of each held-out image, in the order of `concepts`, with the adapter of a run's deliverables.
 
-        Remembered beside the adapter. Raises ConfigError where the run is about other pictures or another base model.
+        Remembered beside the adapter. Raises ConfigError where the run is about other images or another base model.
         """
         check_comparable(self.config, config)
         file = delivered / DIFFUSERS_FILE
@@ -102,7 +102,7 @@ class Judge:
 
     def _score(self, module: LoraModule, what: str) -> list[float]:
         with progress_bar() as bar:
-            task = bar.add_task(f"scoring {what}", total=len(self.concepts), note="held-out pictures, in float32")
+            task = bar.add_task(f"scoring {what}", total=len(self.concepts), note="held-out images, in float32")
             return self._held_out.score(module, lambda done: bar.update(task, completed=done))
 
 

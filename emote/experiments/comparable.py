@@ -5,7 +5,7 @@ from __future__ import annotations
 from emote.config import Config, as_text, get, schema_keys
 from emote.util.errors import ConfigError
 
-# what decides which pictures are held out and how their loss is computed
+# what decides which images are held out and how their loss is computed
 COMPARED = [
     name
     for name, _, _ in schema_keys()
@@ -21,11 +21,10 @@ def differences(one: Config, other: Config, names: list[str]) -> dict[str, tuple
 
 
 def check_comparable(one: Config, other: Config) -> None:
-    """Raises ConfigError where two runs are not about the same held-out pictures, captions and base model."""
+    """Raises ConfigError where two runs are not about the same held-out images, captions and base model."""
     found = differences(one, other, COMPARED)
     if found:
         lines = [f"{name}: {values[0]} and {values[1]}" for name, values in found.items()]
         raise ConfigError(
-            f"{one.name} and {other.name} cannot be compared picture by picture, as they differ in\n  "
-            + "\n  ".join(lines)
+            f"{one.name} and {other.name} cannot be compared image by image, as they differ in\n  " + "\n  ".join(lines)
         )

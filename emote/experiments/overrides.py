@@ -37,4 +37,4 @@ def _check_rest(words: list[str], names: set[str]) -> None:
         name = word.partition("=")[0]
         close = nearest(name, names) if name not in LEAVES and name not in GROUPS else None
         if close:
-            raise ConfigError(f"{name} is no key; did you mean {close}=?")
+            raise ConfigError(f"unknown key {name}; did you mean {close}=?")

@@ -42,7 +42,7 @@ def compose_each(words: list[str], against: list[str]) -> tuple[list[str], list[
     """The names of all experiments, the one in `words` first, and the configuration and words of each."""
     typed = [word.partition("=")[2] for word in words if word.startswith("experiment=")]
     if len(typed) != 1:
-        raise ConfigError(f"experiment= must be said once, got {len(typed)}; say experiment={reported.EXPERIMENT}")
+        raise ConfigError(f"experiment= must be said once, got {len(typed)}; set experiment={reported.EXPERIMENT}")
     names = typed + against
     if len(set(names)) < len(names):
         raise ConfigError(f"against must name other experiments, each once, got {', '.join(against)}")

@@ -16,7 +16,7 @@ from emote.experiments.adapter_eval import Judge
 from emote.experiments.comparable import differences
 from emote.experiments.figures import Line, figures
 from emote.runs.metrics_file import MetricsFile
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.files import write_json, write_text
 from emote.util.markdown import interval, percent, signed, table
 
@@ -80,8 +80,8 @@ def write_reproduction(runs: Runs, as_reported: Config, command: list[str]) -> P
     )
     report = path / "reproduction.md"
     write_text(report, text)
-    say(text)
-    say(str(report))
+    echo(text)
+    echo(str(report))
     return report
 
 
@@ -134,7 +134,7 @@ def _held_out_section(first: str, found: HeldOutTable) -> list[str]:
     ]
     lines = [
         "## Held-out loss\n",
-        f"Unweighted, {some.items} pictures of {some.concepts} concepts that were kept from training, the same noise "
+        f"Unweighted, {some.items} images of {some.concepts} concepts that were kept from training, the same noise "
         "for each; every adapter on one base in float32, whatever the run itself computed in. Lower is better; "
         "intervals are paired bootstraps over concepts.\n",
         *table(["", "loss", "difference to the base model", "95 % interval"], rows),
@@ -157,4 +157,4 @@ def _sheets_section(sheets: dict[str, Path], path: Path) -> list[str]:
     if not sheets:
         return []
     rows = [f"- {name}: [{(at := os.path.relpath(sheet, path))}]({at})" for name, sheet in sheets.items()]
-    return ["## Pictures at the prompts, base and fine-tuned\n", *rows, ""]
+    return ["## Images at the prompts, base and fine-tuned\n", *rows, ""]

@@ -84,18 +84,18 @@ class Search:
 
     def go(self) -> Path:
         from emote.experiments.search_report import trials_section
-        from emote.sweeps.reports.report import say_report, write_report
-        from emote.util.console import say
+        from emote.sweeps.reports.report import print_report, write_report
+        from emote.util.console import echo
 
-        say(f"search {self.directory.name}: {self.options.trials} trials, looked at after {self.steps} steps")
+        echo(f"search {self.directory.name}: {self.options.trials} trials, looked at after {self.steps} steps")
         while self._take_up() < self.options.trials:
             self._try_one()
         if runs := [run for trial in self._trials("COMPLETE", "PRUNED") if (run := trial.user_attrs.get(RUN))]:
             section = trials_section(self.study, self._left)
-            say_report(write_report(list(dict.fromkeys(runs)), self.directory, sections=[section]))
+            print_report(write_report(list(dict.fromkeys(runs)), self.directory, sections=[section]))
         if failed := len(self._trials("FAIL")) - len(self._left):
-            say(f"{failed} trials failed; their errors stand above and in {self.directory / 'logs'}")
-        say(str(self.directory / "report.html"))
+            echo(f"{failed} trials failed; their errors stand above and in {self.directory / 'logs'}")
+        echo(str(self.directory / "report.html"))
         return self.directory / "report.html"
 
     def _trials(self, *states: str) -> list[Any]:
@@ -125,7 +125,7 @@ class Search:
     def _try_one(self) -> None:
         import traceback
 
-        from emote.util.console import say
+        from emote.util.console import echo
         from emote.util.files import write_text
 
         # locked, or another worker would find the trial before it is held, or draw from the same seed
@@ -137,18 +137,18 @@ class Search:
             held.acquire()
         with held:
             chosen = [f"{part.key}={part.suggest(trial)}" for part in self.space]
-            say(f"\ntrial {trial.number + 1}: {' '.join(chosen)}")
+            echo(f"\ntrial {trial.number + 1}: {' '.join(chosen)}")
             try:
                 self._run(trial, chosen)
             except Exception as error:
                 said = str(error) if isinstance(error, ConfigError) else traceback.format_exc()
                 write_text(self.directory / "logs" / f"{trial.number:03d}.log", " ".join(chosen) + "\n\n" + said)
-                say(f"error: {said}")
+                echo(f"error: {said}")
                 self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
 
     def _run(self, trial: Any, chosen: Sequence[str]) -> None:
         from emote.training.run import run
-        from emote.util.console import say
+        from emote.util.console import echo
 
         loss = float("nan")
         for step in self.steps:
@@ -158,7 +158,7 @@ class Search:
             loss = json.loads((path / "summary.json").read_text(encoding="utf-8"))["validation_loss"]["final"]
             trial.report(loss, step)
             if step != self.steps[-1] and trial.should_prune():
-                say(f"stopped after {step:,} steps: its loss is above the median of the others there")
+                echo(f"stopped after {step:,} steps: its loss is above the median of the others there")
                 self.study.tell(trial, state=self.optuna.trial.TrialState.PRUNED)
                 return
         self.study.tell(trial, loss)

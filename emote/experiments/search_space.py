@@ -14,7 +14,7 @@ from emote.cli import compose_config
 from emote.cli.keys import LEAVES
 from emote.util.errors import ConfigError
 
-HOW = "say lora.rank=2,4,8, lora.rank=range(1,9) or 'trainer.learning_rate=tag(log, interval(1e-5, 1e-3))'"
+EXAMPLE = "set lora.rank=2,4,8, lora.rank=range(1,9) or 'trainer.learning_rate=tag(log, interval(1e-5, 1e-3))'"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_space(words: Sequence[str]) -> tuple[list[str], list[Part]]:
         else:
             fixed.append(word)
     if not space:
-        raise ConfigError(f"a search needs a word with a choice, got none; {HOW}")
+        raise ConfigError(f"a search needs a word with a choice, got none; {EXAMPLE}")
     for combination in _extremes(space):
         compose_config([*fixed, *combination])
     return fixed, space
@@ -90,7 +90,7 @@ def _part(override: Override, word: str) -> Part:
             raise ConfigError(f"{word}: a logarithmic interval must begin above 0")
         return Interval(key, low, high, log, whole)
     if isinstance(sweep, RangeSweep) and not list(override.sweep_iterator()):
-        raise ConfigError(f"{word} names no values; {HOW}")
+        raise ConfigError(f"{word} names no values; {EXAMPLE}")
     return Choice(key, tuple(map(str, override.sweep_string_iterator())))
 
 

@@ -43,9 +43,9 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
 class BackgroundPush:
     """The thread is a daemon: whatever the Hub does, the process ends when it wants to, and the rest stays pending."""
 
-    def __init__(self, run: Path, hub: Hub, config: HubConfig, say: Callable[[str], None]) -> None:
+    def __init__(self, run: Path, hub: Hub, config: HubConfig, echo: Callable[[str], None]) -> None:
         """run: a run's directory. say: told in one line what the person in front of it should know."""
-        self.run, self.hub, self.config, self.say = run, hub, config, say
+        self.run, self.hub, self.config, self.echo = run, hub, config, echo
         self._changed = threading.Condition()
         self._planned = self._handled = 0
         self._closed = False
@@ -67,7 +67,7 @@ class BackgroundPush:
         self._deadline = time.monotonic() + RETRIES_S
         self._finishing.set()
         if not self._done_within(2):
-            self.say(f"waiting for the Hub, {UPLOAD_S / 60:.0f} minutes at most")
+            self.echo(f"waiting for the Hub, {UPLOAD_S / 60:.0f} minutes at most")
         if not self._done_within(UPLOAD_S):
             give_up(self.run, f"it was not done {UPLOAD_S / 60:.0f} minutes after the end")
         with self._changed:
@@ -77,7 +77,7 @@ class BackgroundPush:
         state = State.of(self.run)
         if state.pending:
             where = f"run={self.run.name}" + ("" if self.run.parent == Path("runs") else f" dir={self.run.parent}")
-            self.say(f"not on the Hub yet: {state.pending} ({state.reason}); later: python scripts/push.py {where}")
+            self.echo(f"not on the Hub yet: {state.pending} ({state.reason}); later: python scripts/push.py {where}")
         return state
 
     def _done_within(self, seconds: float) -> bool:
@@ -96,10 +96,10 @@ class BackgroundPush:
                 self._say_pushed()
                 remove_old_snapshots(self.run)
             except ConfigError as error:
-                self.say(f"warning: not pushed: {error}")
+                self.echo(f"warning: not pushed: {error}")
             except Exception as error:  # a run of hours does not end for this, and the next push may do
                 give_up(self.run, f"{type(error).__name__}: {error}")
-                self.say(f"warning: not pushed: {type(error).__name__}: {error}")
+                self.echo(f"warning: not pushed: {type(error).__name__}: {error}")
             with self._changed:
                 self._handled = taken
                 self._changed.notify_all()
@@ -109,11 +109,13 @@ class BackgroundPush:
         self._complained = self._complained and state.pending is not None
         if state.pending is None and state.revision != self._said:
             self._said = state.revision
-            self.say(f"on the Hub: {self.hub.address(state.repository)} has {state.pushed} ({str(state.revision)[:7]})")
+            self.echo(
+                f"on the Hub: {self.hub.address(state.repository)} has {state.pushed} ({str(state.revision)[:7]})"
+            )
 
     def _complain(self, text: str) -> None:
         if not self._complained:
-            self.say(f"warning: {text}, and so on; nothing else waits for it")
+            self.echo(f"warning: {text}, and so on; nothing else waits for it")
             self._complained = True
 
     def _pause(self, seconds: float) -> None:

@@ -21,7 +21,7 @@ pipeline.load_lora_weights("{repository}", weight_name="{adapter}", adapter_name
 pipeline.set_adapters("emoji", {scale:g})  # strength
 pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
 pipeline.to(device)
-picture = pipeline(
+image = pipeline(
     {example!r},
     width={side},
     height={side},
@@ -29,7 +29,7 @@ picture = pipeline(
     guidance_scale={guidance:g},
     generator=torch.Generator().manual_seed({seed}),
 ).images[0]
-picture.save("emoji.png")
+image.save("emoji.png")
 """
 
 
@@ -72,16 +72,16 @@ def metadata(facts: Facts) -> dict[str, Any]:
     values["tags"] = ["text-to-image", kind, "diffusers", "lora", "template:sd-lora", "emoji"]
     if facts.trigger:
         values["instance_prompt"] = facts.trigger
-    pictures = [(prompt, f"samples/{i:02d}-fine-tuned.png") for i, prompt in enumerate(facts.prompts)]
-    if widget := [{"text": prompt, "output": {"url": file}} for prompt, file in pictures if file in facts.files]:
+    images = [(prompt, f"samples/{i:02d}-fine-tuned.png") for i, prompt in enumerate(facts.prompts)]
+    if widget := [{"text": prompt, "output": {"url": file}} for prompt, file in images if file in facts.files]:
         values["widget"] = widget
     return values
 
 
 def _introduction(facts: Facts) -> str:
     lora, steps, planned = facts.config["lora"], facts.summary["max_steps"], facts.summary.get("planned_steps")
-    pictures = (facts.summary.get("items") or {}).get("training")
-    of = f"{pictures:,} pictures of {facts.data_name}" if pictures else facts.data_name
+    images = (facts.summary.get("items") or {}).get("training")
+    of = f"{images:,} images of {facts.data_name}" if images else facts.data_name
     text = (
         f"A LoRA adapter of rank {lora['rank']} for {base_words(facts)}, trained for {steps:,} steps on {of} "
         f"at {facts.side_px} × {facts.side_px} pixels."
@@ -104,12 +104,12 @@ def _sheet(facts: Facts) -> Iterator[str]:
     yield "![the same prompts before and after](samples.png)"
     yield (
         f"*The same prompts and the same noise: left the base model, right with this adapter{strength}. The prompts "
-        "were fixed before training; none of the pictures was chosen.*"
+        "were fixed before training; none of the images was chosen.*"
     )
 
 
 def diffusers_code(facts: Facts) -> str:
-    """Draws the first of the card's pictures."""
+    """Draws the first of the card's images."""
     model, samples = facts.config["model"], facts.config["callbacks"]["samples"]
     options = "".join(f', {key}="{model[key]}"' for key in ("revision", "variant") if model.get(key))
     load = f'AutoPipelineForText2Image.from_pretrained("{facts.base}"{options}, torch_dtype=dtype)'
@@ -167,7 +167,7 @@ def _losses(facts: Facts) -> str:
         if held_out.get("interval_95"):
             low, high = held_out["interval_95"]
             rows.append(("95 % interval of the difference", f"{low:+.4f} to {high:+.4f}"))
-        rows.append(("held out", f"{held_out['items']:,} pictures of {held_out['concepts']:,} concepts"))
+        rows.append(("held out", f"{held_out['items']:,} images of {held_out['concepts']:,} concepts"))
     parts = [_table(rows)] if rows else []
     if "loss.png" in facts.files:
         parts.append("![losses](loss.png)")
@@ -186,12 +186,12 @@ def recipe(facts: Facts) -> list[tuple[str, str]]:
     seconds = (facts.summary.get("seconds") or {}).get("total")
     rows = [
         ("adapter", f"rank {lora['rank']}, alpha {lora['alpha']:g}, on {targets}, dropout {lora['dropout']:g}"),
-        ("steps", f"{facts.summary['max_steps']:,} of {trainer['batch_size']} pictures"),
+        ("steps", f"{facts.summary['max_steps']:,} of {trainer['batch_size']} images"),
         ("optimizer", f"AdamW, learning rate {trainer['learning_rate']:g} ({schedule}), "
                       f"weight decay {trainer['weight_decay']:g}"),
         ("clipping, min-SNR γ", f"{_or_none(trainer['max_grad_norm'])}, {_or_none(trainer['snr_gamma'])}"),
         ("captions", f"`{facts.caption}`, {trainer['caption_dropout']:.0%} of them dropped"),
-        ("pictures", f"{facts.data_name}, {facts.side_px} × {facts.side_px}, on {data['background']}"),
+        ("images", f"{facts.data_name}, {facts.side_px} × {facts.side_px}, on {data['background']}"),
         ("seed", str(facts.config["seed"])),
         ("precision", f"frozen {precision.get('frozen')}, adapter {precision.get('adapter')}"),
         ("device", str(facts.summary.get("device"))),
@@ -208,32 +208,32 @@ def weaknesses(facts: Facts) -> Iterator[str]:
         yield "The base is a miniature, made for tests: it does not know many subjects, and blends rare ones."
     yield f"It was trained at {facts.side_px} × {facts.side_px} pixels; other sizes were not tried."
     if facts.only_white:
-        yield "All training pictures lay on white. Other backgrounds, photographs and scenes were not trained."
+        yield "All training images lay on white. Other backgrounds, photographs and scenes were not trained."
     yield f"Captions had the form `{facts.caption}`; other forms, and several subjects, were not trained."
     if facts.scale < 1:
         yield f"At full strength it loses subjects more often; the sheet is drawn at {facts.scale:g}."
     if facts.best_step is not None:
         yield (
-            f"The held-out loss was lowest at step {facts.best_step:,}: what came after fits the training pictures "
+            f"The held-out loss was lowest at step {facts.best_step:,}: what came after fits the training images "
             f"rather than the style. That adapter is in `best-at-step-{facts.best_step}`."
         )
     if held_out.get("final") is None and facts.summary.get("planned_steps"):
-        yield "It was not scored on held-out pictures yet."
+        yield "It was not scored on held-out images yet."
     elif held_out.get("final") is None:
         yield "Nothing was held out, so nothing is known of subjects that it was not trained on."
     elif held_out["final"] >= held_out["base"]:
         yield "Its held-out loss is not lower than the base model's."
     elif held_out.get("interval_95") and held_out["interval_95"][1] >= 0:
         yield "The gain in held-out loss may be chance: its interval holds zero."
-    yield "A loss says little about looks, and nobody has rated its pictures. What the base draws wrong, it may too."
+    yield "A loss says little about looks, and nobody has rated its images. What the base draws wrong, it may too."
 
 
 def _licences(facts: Facts) -> str:
     return _table(
         [
             ("base model", facts.base_licence[1]),
-            ("training pictures", facts.data_licence),
-            ("this adapter", "made from both: the base model's licence applies, and what the pictures' licence "
+            ("training images", facts.data_licence),
+            ("this adapter", "made from both: the base model's licence applies, and what the images' licence "
                              "asks for (such as naming their authors)"),
         ]
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is published of a run: its adapter in both formats, card, pictures, loss curve, configuration, summary."""
+"""What is published of a run: its adapter in both formats, card, images, loss curve, configuration, summary."""
 
 from __future__ import annotations
 

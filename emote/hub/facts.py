@@ -58,7 +58,7 @@ class Facts:
     def data_name(self) -> str:
         data = self.config["data"]
         names = {"openmoji": "OpenMoji", "twemoji": "Twemoji"}
-        return names.get(str(data["source"])) or str(data.get("path") or "pictures")
+        return names.get(str(data["source"])) or str(data.get("path") or "images")
 
     @property
     def data_licence(self) -> str:
@@ -97,7 +97,7 @@ class Facts:
 
     @property
     def scale(self) -> float:
-        """The adapter's strength in the pictures of the card."""
+        """The adapter's strength in the images of the card."""
         return float(self.config["callbacks"]["samples"].get("lora_scale", 1.0))  # older runs had no such key
 
     @property

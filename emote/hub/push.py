@@ -111,7 +111,7 @@ def _save_unless_replanned(run: Path, state: State, planned: str) -> None:
 
 
 def push_patiently(
-    run: Path, hub: Hub, until: Callable[[], float], wait: Callable[[float], None], say: Callable[[str], None]
+    run: Path, hub: Hub, until: Callable[[], float], wait: Callable[[float], None], echo: Callable[[str], None]
 ) -> None:
     """Push what is pending, trying again with growing pauses while time allows; what is not done stays pending.
 
@@ -128,7 +128,7 @@ def push_patiently(
             seconds = max(pause, error.wait_seconds or 0.0)
             if time.monotonic() + seconds > until():
                 return
-            say(f"{error}; trying again in {seconds:.0f} s")
+            echo(f"{error}; trying again in {seconds:.0f} s")
             wait(seconds)
             pause = min(2 * pause, LONGEST_WAIT_S)
 

@@ -10,8 +10,8 @@ from emote.config import HubConfig, is_hub_name, key
 from emote.hub.background import RETRIES_S
 from emote.hub.client import Hub
 from emote.hub.push import State, note_in_summary, plan, push_patiently, remove_old_snapshots
-from emote.hub.resume import keep_for_going_on
-from emote.runs.lock import only_one
+from emote.hub.resume import keep_for_resume
+from emote.runs.lock import run_lock
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
 from emote.util.hints import nearest
@@ -36,7 +36,7 @@ def push_later(words: Push) -> int:
     if words.repo is not None and not is_hub_name(words.repo):
         raise ConfigError(f"repo must be owner/name, got {words.repo or 'nothing'}")
     folder = _find(words.run, Path(words.dir))
-    with only_one(folder.root):
+    with run_lock(folder.root):
         state = State.of(folder.root)
         there = state.pending is not None and (folder.root / state.pending).is_dir()
         wanted = folder.root / str(state.pending) if there else _last(folder)
@@ -47,7 +47,7 @@ def push_later(words: Push) -> int:
         if to.repo is None:
             to = replace(to, repo=hub.name_for(to, folder.root.name))
         if to.checkpoints and not there:  # what is pending has it beside it
-            keep_for_going_on(folder, int(wanted.name), folder.root.name)
+            keep_for_resume(folder, int(wanted.name), folder.root.name)
         plan(folder.root, wanted, to)
         deadline = time.monotonic() + RETRIES_S
         push_patiently(folder.root, hub, lambda: deadline, time.sleep, lambda text: print(text, flush=True))
@@ -67,7 +67,7 @@ def _find(run: str, runs: Path) -> RunFolder:
     folders = [RunFolder(root) for root in sorted(runs.glob("*/")) if RunFolder(root).delivered_steps()]
     if run == LATEST:
         if not folders:
-            raise ConfigError(f"run=latest finds no finished run in {runs}; say dir= for another directory")
+            raise ConfigError(f"run=latest finds no finished run in {runs}; set dir= for another directory")
         return max(folders, key=lambda folder: (_last(folder) / "summary.json").stat().st_mtime)
     for path in (Path(run).expanduser(), runs / run):
         if path.is_dir() and (path / "checkpoints").is_dir():
@@ -78,7 +78,7 @@ def _find(run: str, runs: Path) -> RunFolder:
         return found[0]
     names = [folder.root.name for folder in found or folders]
     if found:
-        raise ConfigError(f"run={run} is the name of {len(found)} runs in {runs}; say one of {', '.join(names)}")
+        raise ConfigError(f"run={run} is the name of {len(found)} runs in {runs}; use one of {', '.join(names)}")
     close = nearest(run, [*names, *(name for _, name, _ in parts)])
     raise ConfigError(f"run={run} is no run in {runs}" + (f"; did you mean {close}?" if close else ""))
 

@@ -13,9 +13,9 @@ import yaml
 from emote.config import HUB_SCHEME, Config
 from emote.hub.client import Hub, NotNow
 from emote.hub.collect import RESUME
-from emote.runs.identity import science
+from emote.runs.identity import identity_keys
 from emote.runs.run_folder import RunFolder
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import replacing, write_json
 
@@ -23,7 +23,7 @@ RUN_FILE = "run.json"  # which run it is
 BESIDE = ("base_validation.json", "arithmetic.json")
 
 
-def keep_for_going_on(folder: RunFolder, step: int, name: str) -> Path:
+def keep_for_resume(folder: RunFolder, step: int, name: str) -> Path:
     """Beside a snapshot, all that a run needs to go on from its last checkpoint up to `step`; returns the directory.
 
     It has the layout of a run's directory. Files are linked, so that a checkpoint may be pruned meanwhile.
@@ -47,7 +47,7 @@ def keep_for_going_on(folder: RunFolder, step: int, name: str) -> Path:
     return directory
 
 
-def go_on_from(config: Config, folder: RunFolder, name: str) -> None:
+def fetch_run(config: Config, folder: RunFolder, name: str) -> None:
     """Bring what `resume_from` names into the run's directory, where that is not as far already.
 
     name: of the run that this configuration is. Raises ConfigError where there is nothing to go on from, where it is
@@ -66,10 +66,10 @@ def go_on_from(config: Config, folder: RunFolder, name: str) -> None:
         if not step:
             raise ConfigError(f"resume_from={wanted} has no checkpoint; it was pushed without hub.checkpoints=true")
         if here >= step:
-            say(f"resume_from={wanted} is at step {step}, and this machine at step {here}: going on with its own")
+            echo(f"resume_from={wanted} is at step {step}, and this machine at step {here}: going on with its own")
             return
         _copy(source, folder, step)
-    say(f"fetched step {step} from {wanted}")
+    echo(f"fetched step {step} from {wanted}")
 
 
 def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
@@ -85,7 +85,7 @@ def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
     else:
         root = Path(wanted).expanduser()
         if not root.is_dir():
-            raise ConfigError(f"resume_from={wanted} is no directory; of the Hub say {HUB_SCHEME}owner/name")
+            raise ConfigError(f"resume_from={wanted} is no directory; of the Hub set {HUB_SCHEME}owner/name")
     if (root / RESUME / RUN_FILE).is_file():
         told = json.loads((root / RESUME / RUN_FILE).read_text(encoding="utf-8"))
         return RunFolder(root / RESUME), str(told["name"]), root / "config.yaml"
@@ -102,16 +102,16 @@ def _differences(config: Config, file: Path) -> str:
     try:
         theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
-        return "their pictures, base weights or settings differ; give the same as there"
+        return "their images, base weights or settings differ; give the same as there"
     changed = []
-    for key, ours in science(config).items():
+    for key, ours in identity_keys(config).items():
         value = theirs
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if value != ours:
             changed.append(f"{key} is {value} there and {ours} here")
     if not changed:
-        return "the settings are equal, so the pictures or the base weights differ"
+        return "the settings are equal, so the images or the base weights differ"
     return "; ".join(changed[:5]) + "; say the same, or leave resume_from out"
 
 

@@ -9,7 +9,7 @@ from emote.config import Config
 from emote.hub.background import BackgroundPush, within
 from emote.hub.client import Hub, NotNow
 from emote.hub.push import State
-from emote.util.console import say
+from emote.util.console import echo
 
 CHECK_S = 20.0  # that a run waits for the Hub before it starts without it
 
@@ -33,7 +33,7 @@ class ToHub:
             self._ask(lambda: self.hub.prepare(self.hub.name_for(self.config, run.name), self.config.private))
         elif self.config.repo is not None and state.pushed is None:
             self._ask(lambda: self._note_another_run(str(self.config.repo), run.name))
-        self._pushes = BackgroundPush(run, self.hub, self.config, say)
+        self._pushes = BackgroundPush(run, self.hub, self.config, echo)
         if state.pending and (run / state.pending).is_dir():
             self._pushes.submit(run / state.pending)
 
@@ -50,14 +50,16 @@ class ToHub:
     def _note_another_run(self, repository: str, run: str) -> None:
         there = self.hub.run_in(repository)
         if there and there.rpartition("-")[2] != run.rpartition("-")[2]:
-            say(f"note: {repository} holds run {there}; what this run pushes comes on top of it, in commits of its own")
+            echo(
+                f"note: {repository} holds run {there}; what this run pushes comes on top of it, in commits of its own"
+            )
 
     def _ask(self, question: Callable[[], None]) -> None:
         try:
             within(CHECK_S, question)
         except NotNow as error:
             if not self._warned:
-                say(f"warning: {error}; training starts all the same, and is pushed when the Hub can be reached")
+                echo(f"warning: {error}; training starts all the same, and is pushed when the Hub can be reached")
             self._warned = True
 
 

@@ -25,7 +25,7 @@ LOOSEST = 60  # for the noisiest
 NEAR_COLOUR = 24  # what may still be the same colour where the background is noisy
 ROUNDING = 2  # what drawings are off
 FLAT_SHARE = 0.4  # of the figure's neighbouring pixels that are equal: 0.5 and more in drawings, 0.05 in generated ones
-SPECK_SHARE = 1 / 2000  # of the picture: 2 px of 64 × 64, 11 × 11 px of 512 × 512
+SPECK_SHARE = 1 / 2000  # of the image: 2 px of 64 × 64, 11 × 11 px of 512 × 512
 
 WIDEST_EDGE_PX = 3
 STILL_RISING = 0.85  # a pixel with a smaller share of the colour further in belongs to the edge
@@ -41,16 +41,16 @@ OUTLINE_DARKER_THAN = 40
 OUTLINE_SHARE = 0.2
 
 
-def cut_out(picture: Image.Image, background: str = AUTO) -> Image.Image:
-    """The picture as RGBA of the same size: background transparent, edges in proportion, their colour the figure's.
+def cut_out(image: Image.Image, background: str = AUTO) -> Image.Image:
+    """The image as RGBA of the same size: background transparent, edges in proportion, their colour the figure's.
 
     background: a CSS colour, to be taken exactly, or `auto`: found from corners and rim, and right for generated
-    pictures, whose white is not quite white. What is enclosed by the figure and white stays (eyes, teeth), but for
+    images, whose white is not quite white. What is enclosed by the figure and white stays (eyes, teeth), but for
     what looks like a gap between two parts of it; on a saturated background (green, magenta) everything of its
-    colour goes. A picture without background comes back opaque, one without a figure wholly transparent.
+    colour goes. An image without background comes back opaque, one without a figure wholly transparent.
     Raises ConfigError for a background that is no colour.
     """
-    pixels_HW3 = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    pixels_HW3 = np.asarray(image.convert("RGB"), dtype=np.float32)
     said_3 = parse_background(background)
     colour_3, plain_HW = _plain(pixels_HW3, _find_background(pixels_HW3) if said_3 is None else said_3)
     outside_HW = _from_rim(plain_HW)
@@ -96,7 +96,7 @@ def _largest_group(colours_N3: np.ndarray, reach: float) -> np.ndarray:
 def _plain(pixels_HW3: np.ndarray, colour_3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(the background's colour, which pixels have it [H, W]), wherever they lie.
 
-    Drawings have it to rounding. In generated pictures it is noisy and drifts towards the rim, so that colour and
+    Drawings have it to rounding. In generated images it is noisy and drifts towards the rim, so that colour and
     tolerance are measured again on what was found first, and specks belong to it.
     """
     away_HW = _distance(pixels_HW3, colour_3)
@@ -116,7 +116,7 @@ def _plain(pixels_HW3: np.ndarray, colour_3: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _is_drawn(pixels_HW3: np.ndarray, away_HW: np.ndarray) -> bool:
-    """Whether the figure has flat areas, as drawings have and generated pictures have not."""
+    """Whether the figure has flat areas, as drawings have and generated images have not."""
     figure_HW = away_HW > SAME_COLOUR
     pairs_HW = figure_HW[:, 1:] & figure_HW[:, :-1]
     equal_HW = (pixels_HW3[:, 1:] == pixels_HW3[:, :-1]).all(-1)

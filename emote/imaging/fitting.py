@@ -11,20 +11,20 @@ from emote.util.errors import ConfigError
 VISIBLE = 8  # of 255: fainter is what cutting out may leave behind
 MARGIN = 1 / 32  # of a padded square, on each side
 ENLARGED = 1.5  # from this scale on edges would look blurred
-EDGE_PX = 2  # width of an edge in the small picture
+EDGE_PX = 2  # width of an edge in the small image
 STEEPER = 2
 
 
-def fit(picture: Image.Image, side_px: int, is_square: bool) -> Image.Image:
-    """The visible part of an RGBA picture at the size asked for, as RGBA.
+def fit(image: Image.Image, side_px: int, is_square: bool) -> Image.Image:
+    """The visible part of an RGBA image at the size asked for, as RGBA.
 
     is_square: in the middle of side × side with a small margin; else its longer side is exactly `side_px`.
     Raises ConfigError where nothing is visible.
     """
-    box = picture.getchannel("A").point(lambda a: 255 if a > VISIBLE else 0).getbbox()
+    box = image.getchannel("A").point(lambda a: 255 if a > VISIBLE else 0).getbbox()
     if box is None:
-        raise ConfigError("nothing is visible: the whole picture is background")
-    figure = picture.crop(box)
+        raise ConfigError("nothing is visible: the whole image is background")
+    figure = image.crop(box)
     inner_px = side_px - 2 * round(MARGIN * side_px) if is_square else side_px
     scale = inner_px / max(figure.size)
     figure = scale_to(figure, (max(1, round(figure.width * scale)), max(1, round(figure.height * scale))))
@@ -35,17 +35,17 @@ def fit(picture: Image.Image, side_px: int, is_square: bool) -> Image.Image:
     return square
 
 
-def scale_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """An RGBA picture in another size (width, height). Invisible pixels give no colour to visible ones.
+def scale_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An RGBA image in another size (width, height). Invisible pixels give no colour to visible ones.
 
-    Enlarged pictures get their sharp edges back, without ringing: no value leaves the range of the small picture's
+    Enlarged images get their sharp edges back, without ringing: no value leaves the range of the small image's
     neighbourhood, and within the width of an edge values are driven apart. On emoji drawn at 64 px and compared with
     the same drawn at 128 or 512 px, that leaves about 45 % of the mean error of Lanczos alone.
     """
-    scale = max(size) / max(picture.size)
+    scale = max(size) / max(image.size)
     if scale < ENLARGED:
-        return picture.resize(size, Image.Resampling.LANCZOS)  # Pillow multiplies by alpha itself
-    small_HW4 = np.asarray(picture.convert("RGBa"), dtype=np.float32)  # colours multiplied by alpha
+        return image.resize(size, Image.Resampling.LANCZOS)  # Pillow multiplies by alpha itself
+    small_HW4 = np.asarray(image.convert("RGBa"), dtype=np.float32)  # colours multiplied by alpha
     around = (3, 3, 1)
     smooth_HW4 = np.clip(
         _resize(small_HW4, size, Image.Resampling.LANCZOS),

@@ -1,4 +1,4 @@
-"""The picture that one looks at: base model and fine-tuned side by side, with prompt, seed and step."""
+"""The image that one looks at: base model and fine-tuned side by side, with prompt, seed and step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-CELL = 144  # px a picture, so that a sheet of 64 px pictures can be looked at
+CELL = 144  # px an image, so that a sheet of 64 px images can be looked at
 GAP = 10
 INK, PALE, PAPER = "#1f2328", "#6e7781", "#ffffff"
 
@@ -60,9 +60,9 @@ def variants_sheet(
     columns: int = 4,
     cell: int = CELL,
 ) -> Image.Image:
-    """Groups in a grid: in each, one picture of every variant side by side, their names above, label and seed below.
+    """Groups in a grid: in each, one image of every variant side by side, their names above, label and seed below.
 
-    variants: for each name the pictures in the order of the labels. cell: px that a picture gets.
+    variants: for each name the images in the order of the labels. cell: px that an image gets.
     """
     columns = min(columns, len(labels))
     rows = -(-len(labels) // columns)
@@ -72,30 +72,30 @@ def variants_sheet(
     sheet = Image.new("RGB", (width, 40 + rows * (tall + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 10), wrap(title, width - 2 * GAP, 17, 1)[0], INK, font(17))
-    for i, (pictures, label, seed) in enumerate(zip(zip(*variants, strict=True), labels, seeds, strict=True)):
+    for i, (images, label, seed) in enumerate(zip(zip(*variants, strict=True), labels, seeds, strict=True)):
         x, y = GAP + i % columns * (group + GAP), 40 + i // columns * (tall + GAP)
-        for n, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+        for n, (image, name) in enumerate(zip(images, names, strict=True)):
             left = x + n * (cell + 4)
             if name:
                 draw.text((left, y), wrap(name, cell, 13, 1)[0], PALE, font(13))
-            sheet.paste(enlarge(picture, cell), (left, y + head))
+            sheet.paste(enlarge(image, cell), (left, y + head))
         text = [*wrap(label, group, 13, 1), f"seed {seed}"]
         for n, words in enumerate(text):
             draw.text((x, y + head + 2 + cell + n * line), words, PALE if n else INK, font(13))
     return sheet
 
 
-def enlarge(picture: Image.Image, cell: int = CELL) -> Image.Image:
-    """The picture as large as fits a square of so many px, in its middle; transparency shows a checkerboard."""
-    scale = cell / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+def enlarge(image: Image.Image, cell: int = CELL) -> Image.Image:
+    """The image as large as fits a square of so many px, in its middle; transparency shows a checkerboard."""
+    scale = cell / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     corner = (cell - size[0]) // 2, (cell - size[1]) // 2
-    if picture.mode == "RGBA":
-        square, scaled = checkerboard(cell), picture.resize(size, Image.Resampling.LANCZOS)
+    if image.mode == "RGBA":
+        square, scaled = checkerboard(cell), image.resize(size, Image.Resampling.LANCZOS)
         square.paste(scaled, corner, scaled.getchannel("A"))
     else:
         square = Image.new("RGB", (cell, cell), PAPER)
-        square.paste(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS), corner)
+        square.paste(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), corner)
     return square
 
 
@@ -109,13 +109,13 @@ def checkerboard(side: int, tile: int = 9) -> Image.Image:
     return board
 
 
-def picture_sheet(pictures: Sequence[Image.Image], labels: Sequence[str], columns: int = 6) -> Image.Image:
-    """Pictures in a grid, each with its label."""
-    rows, tall = -(-len(pictures) // columns), CELL + 22
+def image_sheet(images: Sequence[Image.Image], labels: Sequence[str], columns: int = 6) -> Image.Image:
+    """Images in a grid, each with its label."""
+    rows, tall = -(-len(images) // columns), CELL + 22
     sheet = Image.new("RGB", (GAP + columns * (CELL + GAP), GAP + rows * (tall + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         x, y = GAP + i % columns * (CELL + GAP), GAP + i // columns * (tall + GAP)
-        sheet.paste(enlarge(picture), (x, y))
+        sheet.paste(enlarge(image), (x, y))
         draw.text((x, y + CELL + 3), wrap(label, CELL, 13, 1)[0], INK, font(13))
     return sheet

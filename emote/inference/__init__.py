@@ -1,1 +1,1 @@
-"""From a prompt to a picture."""
+"""From a prompt to an image."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # what a header says of training, in the order of the table
 TOLD = {
     "ss_output_name": "name", "ss_sd_model_name": "base", "ss_steps": "steps", "ss_learning_rate": "learning rate",
-    "ss_num_train_images": "pictures", "ss_resolution": "resolution", "ss_optimizer": "optimizer", "ss_seed": "seed",
+    "ss_num_train_images": "images", "ss_resolution": "resolution", "ss_optimizer": "optimizer", "ss_seed": "seed",
     "modelspec.title": "title", "modelspec.author": "author", "modelspec.license": "licence",
 }  # fmt: skip
 LONGEST = 60  # letters of one text of a header: it is somebody else's
@@ -150,7 +150,7 @@ def _rows(file: AdapterFile) -> Iterator[tuple[str, str]]:
         if file.format is Format.kohya:
             yield "read by", "diffusers, kohya's scripts, ComfyUI, A1111"
         else:
-            yield "read by", "diffusers; for ComfyUI and A1111 say to=kohya"
+            yield "read by", "diffusers; for ComfyUI and A1111 set to=kohya"
     yield "numbers", _counted(Counter(str(dtype).removeprefix("torch.") for dtype, _ in file.header.shapes.values()))
     told = [
         f"{label} {_clean(file.header.metadata[name])}" for name, label in TOLD.items() if name in file.header.metadata

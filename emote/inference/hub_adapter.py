@@ -52,7 +52,7 @@ def _choose(name: str, files: list[str], wanted: str, usual: str) -> str:
     else:
         chosen = [file for file in adapters if file == usual] or adapters
     if len(chosen) != 1:
-        listed = f"; say run={'/'.join(name.split('/')[:2])}/<file>, one of {', '.join(adapters)}" if adapters else ""
+        listed = f"; set run={'/'.join(name.split('/')[:2])}/<file>, one of {', '.join(adapters)}" if adapters else ""
         raise ConfigError(f"run={name} has {len(chosen) or 'no'} such adapters as safetensors on the Hub{listed}")
     return chosen[0]
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from emote.config import Accelerator, ModelConfig, Precision
-from emote.diffusion.generate import draw_batch, to_pictures
+from emote.diffusion.generate import draw_batch, to_images
 from emote.inference.png_metadata import CHUNK, Parameters, write_parameters
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import Adapter
@@ -25,31 +25,31 @@ from emote.models.prompts import PromptEncoder
 from emote.util.errors import ConfigError
 from emote.util.quiet import quiet_libraries
 
-BATCH_ON_CPU = 1  # 4 would be a quarter faster; but so a picture has the same bits however many are asked for
+BATCH_ON_CPU = 1  # 4 would be a quarter faster; but so an image has the same bits however many are asked for
 BATCH_ON_GPU = 4
 REMEMBERED_PROMPTS = 256
 
 
 class Cancelled(Exception):
-    """The caller said so while pictures were being drawn."""
+    """The caller said so while images were being drawn."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """index: of the request in what was asked for. problem: what went wrong with this picture, or "".
+    """index: of the request in what was asked for. problem: what went wrong with this image, or "".
 
     batch_size, batch_position: how it was computed; the same values give the same bits again.
     """
 
     index: int
     request: Request
-    picture: Image.Image
+    image: Image.Image
     batch_size: int
     batch_position: int
     problem: str = ""
 
 
-class Studio:
+class ImageGenerator:
     """Loads a base model once; `use` switches adapters, `draw` draws.
 
     device: auto, cpu, cuda or mps. Half precision on CUDA, float32 elsewhere; the VAE is always float32, as SD 1.5's
@@ -66,7 +66,7 @@ class Studio:
         path, variant = self.base.path, self.base.config.variant
         self._unet = components.load_unet(path, self.dtype, self.device, variant=variant)
         self._vae = components.load_vae(path, torch.float32, self.device, variant=variant)
-        self._vae.enable_slicing()  # one picture at a time: less memory, and bits that no batch changes
+        self._vae.enable_slicing()  # one image at a time: less memory, and bits that no batch changes
         self._encoder = PromptEncoder(path, self.device, variant=variant)
         self._tokenizer = self._encoder.tokenizer
         self._training_schedule = components.load_scheduler(path).config
@@ -114,18 +114,18 @@ class Studio:
         on_step: Callable[[int, int], None] = lambda done, of: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> list[Image.Image]:
-        """One picture a request, in their order; see `draw_each`. What each was drawn from is in `info["parameters"]`.
+        """One image a request, in their order; see `draw_each`. What each was drawn from is in `info["parameters"]`.
 
-        on_batch: told how many pictures are done. Raises ConfigError for a picture that came out as no numbers.
+        on_batch: told how many images are done. Raises ConfigError for an image that came out as no numbers.
         """
-        pictures: dict[int, Image.Image] = {}
+        images: dict[int, Image.Image] = {}
         for drawn in self.draw_each(requests, batch=batch, on_step=on_step, cancelled=cancelled):
             if drawn.problem:
                 raise ConfigError(drawn.problem)
-            pictures[drawn.index] = drawn.picture
+            images[drawn.index] = drawn.image
             if drawn.batch_position == drawn.batch_size - 1:
-                on_batch(len(pictures))
-        return [pictures[index] for index in range(len(requests))]
+                on_batch(len(images))
+        return [images[index] for index in range(len(requests))]
 
     def draw_each(
         self,
@@ -135,7 +135,7 @@ class Studio:
         on_step: Callable[[int, int], None] = lambda done, of: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Drawn]:
-        """Pictures as they are done. Requests with the same settings share batches of at most `batch`.
+        """Images as they are done. Requests with the same settings share batches of at most `batch`.
 
         The same request in the same place of a batch of the same size gives the same bits; whatever the batch, no
         pixel is more than 2 of 255 apart (in float32).
@@ -178,12 +178,12 @@ class Studio:
                 scheduler=first.scheduler,
                 on_step=on_step,
             )
-        for position, picture in enumerate(to_pictures(pixels_B3HW)):
+        for position, image in enumerate(to_images(pixels_B3HW)):
             request, problem = requests[position], ""
             if not torch.isfinite(pixels_B3HW[position]).all():
                 problem = self._what_broke(request)
-            picture.info[CHUNK] = self._parameters(request, len(rows), position)
-            yield Drawn(rows[position], request, picture, len(rows), position, problem)
+            image.info[CHUNK] = self._parameters(request, len(rows), position)
+            yield Drawn(rows[position], request, image, len(rows), position, problem)
 
     @contextmanager
     def _adapter_at(self, scale: float) -> Iterator[None]:
@@ -202,8 +202,8 @@ class Studio:
 
     def _what_broke(self, request: Request) -> str:
         half = self.dtype is not torch.float32
-        advice = "say precision=float32" if half else "a lower lora_scale or guidance may help"
-        return f"the picture of seed {request.seed} came out as no numbers and is black; {advice}"
+        advice = "set precision=float32" if half else "a lower lora_scale or guidance may help"
+        return f"the image of seed {request.seed} came out as no numbers and is black; {advice}"
 
     def _parameters(self, request: Request, batch_size: int, batch_position: int) -> str:
         adapter = self.adapter if request.lora_scale else None

@@ -9,7 +9,7 @@ from rich.console import Console
 from emote.config import Precision
 from emote.inference.options import Options
 from emote.inference.output import SHEET
-from emote.inference.plan import Plan, plan_pictures
+from emote.inference.plan import Plan, plan_images
 from emote.inference.png_metadata import save_png
 from emote.inference.redraw import compare, plan_repeat
 from emote.util.progress import progress_bar
@@ -17,7 +17,7 @@ from emote.util.progress import progress_bar
 if TYPE_CHECKING:
     from PIL import Image
 
-    from emote.inference.image_generator import Studio
+    from emote.inference.image_generator import ImageGenerator
 
 SHEET_WIDTH_PX = 1300
 LARGEST_CELL_PX = 256
@@ -25,33 +25,33 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def generate(options: Options) -> int:
-    """Draw what is asked for and print where it lies; 1 where a picture came out as none. Raises ConfigError."""
-    plan = plan_repeat(options) if options.from_image else plan_pictures(options)
+    """Draw what is asked for and print where it lies; 1 where an image came out as none. Raises ConfigError."""
+    plan = plan_repeat(options) if options.from_image else plan_images(options)
     from emote.util.quiet import quiet_libraries
 
     quiet_libraries()
-    from emote.inference.image_generator import Studio  # late: it imports torch
+    from emote.inference.image_generator import ImageGenerator  # late: it imports torch
 
     precision = plan.precision if options.precision is Precision.auto else options.precision
-    studio = Studio(plan.base, options.device.value, precision)
-    studio.use(plan.adapter)
-    _say_plan(plan, studio)
-    pictures, problems = _draw(plan, studio)
+    image_generator = ImageGenerator(plan.base, options.device.value, precision)
+    image_generator.use(plan.adapter)
+    _say_plan(plan, image_generator)
+    images, problems = _draw(plan, image_generator)
     if plan.repeated:
-        console.print(compare(plan.repeated, pictures[0]), markup=False)
+        console.print(compare(plan.repeated, images[0]), markup=False)
     elif len(plan.shots) > 1:
         path = plan.output.path(SHEET)
-        save_png(_sheet(plan, pictures), path)
+        save_png(_sheet(plan, images), path)
         console.print(str(path), markup=False)
     for problem in problems:
         console.print(f"warning: {problem}", markup=False)
     return 1 if problems else 0
 
 
-def _say_plan(plan: Plan, studio: Studio) -> None:
+def _say_plan(plan: Plan, image_generator: ImageGenerator) -> None:
     first = plan.shots[0].request
     what = f"{plan.adapter.label} on {plan.base.label}" if plan.adapter else plan.base.label
-    console.print(f"{what}, {studio.precision.name} on {studio.device.type}", markup=False)
+    console.print(f"{what}, {image_generator.precision.name} on {image_generator.device.type}", markup=False)
     seeds = sorted({shot.request.seed for shot in plan.shots})
     several = f"s {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f" {seeds[0]}"
     console.print(
@@ -64,15 +64,17 @@ def _say_plan(plan: Plan, studio: Studio) -> None:
     texts = {shot.request.prompt: None for shot in plan.shots} | {first.negative_prompt: None}
     notes = [*plan.notes]
     for text in texts:
-        if cut := studio.cut_words(text):
-            notes.append(f"longer than the {studio.tokens_read} tokens that the model reads; it was cut before: {cut}")
+        if cut := image_generator.cut_words(text):
+            notes.append(
+                f"longer than the {image_generator.tokens_read} tokens that the model reads; it was cut before: {cut}"
+            )
     for note in notes:
         console.print(f"note: {note}", markup=False)
 
 
-def _draw(plan: Plan, studio: Studio) -> tuple[list[Image.Image], list[str]]:
-    """Pictures in the order of the shots, each written as soon as it is there; and what went wrong."""
-    pictures: dict[int, Image.Image] = {}
+def _draw(plan: Plan, image_generator: ImageGenerator) -> tuple[list[Image.Image], list[str]]:
+    """Images in the order of the shots, each written as soon as it is there; and what went wrong."""
+    images: dict[int, Image.Image] = {}
     problems = []
     with progress_bar(console) as bar:
         task = bar.add_task("drawing", total=None, note="")
@@ -80,30 +82,32 @@ def _draw(plan: Plan, studio: Studio) -> tuple[list[Image.Image], list[str]]:
         def on_step(done: int, of: int) -> None:
             bar.update(task, completed=done, total=of)
 
-        for drawn in studio.draw_each([shot.request for shot in plan.shots], batch=plan.batch, on_step=on_step):
+        for drawn in image_generator.draw_each(
+            [shot.request for shot in plan.shots], batch=plan.batch, on_step=on_step
+        ):
             if plan.repeated and drawn.batch_position != plan.batch_position:
                 continue
-            picture = _cut_out(drawn.picture) if plan.transparent else drawn.picture
+            image = _cut_out(drawn.image) if plan.transparent else drawn.image
             index = 0 if plan.repeated else drawn.index
-            pictures[index] = picture
+            images[index] = image
             path = plan.output.path(plan.shots[index].name)
-            save_png(picture, path)
+            save_png(image, path)
             console.print(str(path), markup=False)
-            bar.update(task, note=f"{len(pictures)} of {len(plan.shots)} pictures")
+            bar.update(task, note=f"{len(images)} of {len(plan.shots)} images")
             if drawn.problem:
                 problems.append(f"{path}: {drawn.problem}")
-    return [pictures[index] for index in sorted(pictures)], problems
+    return [images[index] for index in sorted(images)], problems
 
 
-def _cut_out(picture: Image.Image) -> Image.Image:
+def _cut_out(image: Image.Image) -> Image.Image:
     from emote.imaging.cutout import cut_out  # late: it imports the matting
 
-    cut = cut_out(picture)
-    cut.info |= picture.info
+    cut = cut_out(image)
+    cut.info |= image.info
     return cut
 
 
-def _sheet(plan: Plan, pictures: list[Image.Image]) -> Image.Image:
+def _sheet(plan: Plan, images: list[Image.Image]) -> Image.Image:
     from emote.imaging.sheet import CELL, GAP, variants_sheet
 
     count = len(plan.variants)
@@ -114,7 +118,7 @@ def _sheet(plan: Plan, pictures: list[Image.Image]) -> Image.Image:
     groups = plan.shots[::count]
     several = len({shot.typed for shot in groups}) > 1
     return variants_sheet(
-        [pictures[i::count] for i in range(count)],
+        [images[i::count] for i in range(count)],
         plan.variants,
         [shot.typed for shot in groups],
         [shot.request.seed for shot in groups],

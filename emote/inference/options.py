@@ -19,8 +19,8 @@ class Options:
     template: str = key("auto: prompts go into the run's caption template; none: as typed; or a text with {text}",
                         default=AUTO)  # fmt: skip
     negative_prompt: str = key("what guidance leads away from", default="")
-    n: int = key("pictures a prompt", at_least=1, default=4)
-    seed: int = key("of the first picture; the next ones count up", at_least=0, default=0)
+    n: int = key("images a prompt", at_least=1, default=4)
+    seed: int = key("of the first image; the next ones count up", at_least=0, default=0)
     steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
     guidance: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
                                     default=None)  # fmt: skip
@@ -32,9 +32,9 @@ class Options:
     scales: list[float] = key("strengths to compare, each a column beside the base model: [0.5, 1, 1.5]", default=[])
     size: str | None = key("side in pixels, or width x height (64x96); the run's own if left out", default=None)
     transparent: bool = key("cut the figure out: an alpha channel instead of the background", default=False)
-    batch: int | None = key("pictures at once; left out: 4 on a GPU, 1 on a CPU", at_least=1, default=None)
-    from_image: str | None = key("repeat this picture from what is written in it", default=None)
-    out: str | None = key("folder for the pictures; left out: a new one in generated/", default=None)
+    batch: int | None = key("images at once; left out: 4 on a GPU, 1 on a CPU", at_least=1, default=None)
+    from_image: str | None = key("repeat this image from what is written in it", default=None)
+    out: str | None = key("folder for the images; left out: a new one in generated/", default=None)
     runs_dir: str = key("where runs are kept", default="runs")
     cache_dir: str = key("where hashes of large models are remembered", default=".cache/emote")
     device: Accelerator = key("auto, cpu, cuda or mps", default=Accelerator.auto)

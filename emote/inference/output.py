@@ -1,4 +1,4 @@
-"""Where pictures go: a folder of their own, names that say what they are, nothing overwritten."""
+"""Where images go: a folder of their own, names that say what they are, nothing overwritten."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SHEET = "sheet.png"
 
 
 def slug(text: str) -> str:
-    """What every disk takes as a name: of `Crème brûlée!` `creme-brulee`; `picture` of what has no letters."""
+    """What every disk takes as a name: of `Crème brûlée!` `creme-brulee`; `image` of what has no letters."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    return words[:LONGEST_SLUG].rstrip("-") or "picture"
+    return words[:LONGEST_SLUG].rstrip("-") or "image"
 
 
 class Output:
@@ -36,7 +36,7 @@ class Output:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
             raise ConfigError(f"out={self._folder} has {there[0]}{more} already; say another out=, or remove them")
         if self._folder and self._folder.exists() and not self._folder.is_dir():
-            raise ConfigError(f"out={self._folder} is a file; say a folder")
+            raise ConfigError(f"out={self._folder} is a file; use a folder")
 
     def path(self, name: str) -> Path:
         """Where the file of that name goes."""

@@ -22,7 +22,7 @@ BASE_ALONE = "base"
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to draw: its request, file and place on the sheet. typed: the prompt as the user has it."""
+    """One image to draw: its request, file and place on the sheet. typed: the prompt as the user has it."""
 
     request: Request
     name: str
@@ -34,7 +34,7 @@ class Shot:
 class Plan:
     """Everything that is known before a weight is loaded.
 
-    repeated: the picture that is drawn again, and batch_position its place in a batch.
+    repeated: the image that is drawn again, and batch_position its place in a batch.
     """
 
     base: Base
@@ -69,7 +69,7 @@ class Mistakes:
             raise ConfigError((several if len(self.lines) > 1 else "") + "\n  ".join(self.lines))
 
 
-def plan_pictures(options: Options) -> Plan:
+def plan_images(options: Options) -> Plan:
     """Raises ConfigError with every mistake."""
     wrong = Mistakes()
     adapter = wrong.collect(lambda: _adapter(options))
@@ -78,7 +78,7 @@ def plan_pictures(options: Options) -> Plan:
     prompts = [*options.prompt, *(wrong.collect(lambda: _from_file(options.prompts_file)) or [])]
     size = wrong.collect(lambda: _size(options.size, adapter, base))
     if not prompts and not options.prompts_file:
-        wrong.lines.append("prompt must say what to draw, got nothing; say prompt='a fairy'")
+        wrong.lines.append("prompt must say what to draw, got nothing; set prompt='a fairy'")
     variants = _variants(options, adapter, wrong)
     output = Output(Path(options.out) if options.out else None, slug(prompts[0]) if prompts else "")
     shots: list[Shot] = []
@@ -140,7 +140,7 @@ def _variants(options: Options, adapter: Adapter | None, wrong: Mistakes) -> dic
     if adapter is None:
         for name in ("compare", "scales"):
             if getattr(options, name):
-                wrong.lines.append(f"{name} needs an adapter beside the base model; say run=")
+                wrong.lines.append(f"{name} needs an adapter beside the base model; set run=")
         return {"": 0.0}
     if options.scales:
         if options.lora_scale is not None:

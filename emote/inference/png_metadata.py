@@ -1,4 +1,4 @@
-"""What a picture was drawn from, as text in the PNG: the form that AUTOMATIC1111's web UI writes and reads.
+"""What an image was drawn from, as text in the PNG: the form that AUTOMATIC1111's web UI writes and reads.
 
 The form is that of `create_infotext` in its modules/processing.py and `parse_generation_parameters` in
 modules/infotext_utils.py: the prompt, a line with the negative prompt, and a line of `Key: value` pairs in which a
@@ -83,12 +83,12 @@ def read_parameters(source: Path | str) -> Parameters:
     *lines, last = text.strip().split("\n")
     pairs = {key: _unquoted(value) for key, value in PAIR.findall(last)}
     if len(pairs) < FEWEST_PAIRS:
-        raise ConfigError("the picture's text does not say with which settings it was drawn")
+        raise ConfigError("the image's text does not say with which settings it was drawn")
     cut = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
     prompt, negative = "\n".join(lines[:cut]), "\n".join(lines[cut:]).removeprefix(NEGATIVE)
     adapters = LORA.findall(prompt)
     if len(adapters) > 1:
-        raise ConfigError(f"the picture was drawn with {len(adapters)} adapters together, which is not supported")
+        raise ConfigError(f"the image was drawn with {len(adapters)} adapters together, which is not supported")
     lora, scale = adapters[0] if adapters else ("", "0")
     try:
         width, _, height = pairs["Size"].partition("x")
@@ -115,33 +115,33 @@ def read_parameters(source: Path | str) -> Parameters:
             precision=Precision(pairs.get("Precision", "float32")),
         )
     except KeyError as error:
-        raise ConfigError(f"the picture's text does not say its {error.args[0]}") from error
+        raise ConfigError(f"the image's text does not say its {error.args[0]}") from error
     except ValueError as error:
-        raise ConfigError(f"the picture's text cannot be read: {error}") from error
+        raise ConfigError(f"the image's text cannot be read: {error}") from error
 
 
 def text_of(file: Path) -> str:
-    """The text in a picture. Raises ConfigError where there is no such file, or it says nothing."""
+    """The text in an image. Raises ConfigError where there is no such file, or it says nothing."""
     try:
-        with Image.open(file) as picture:
-            picture.load()  # text may follow the pixels
-            text = picture.info.get(CHUNK)
+        with Image.open(file) as image:
+            image.load()  # text may follow the pixels
+            text = image.info.get(CHUNK)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {file}") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ConfigError(f"{file} is no picture that can be read: {error}") from error
+        raise ConfigError(f"{file} is no image that can be read: {error}") from error
     if not isinstance(text, str):
-        raise ConfigError(f"{file} does not say how it was drawn (programs that edit or send pictures drop it)")
+        raise ConfigError(f"{file} does not say how it was drawn (programs that edit or send images drop it)")
     return text
 
 
-def save_png(picture: Image.Image, path: Path, text: str | None = None) -> None:
-    """Atomically write a PNG with `text`, or with what the picture carries itself, in it."""
-    text = text if text is not None else picture.info.get(CHUNK)
+def save_png(image: Image.Image, path: Path, text: str | None = None) -> None:
+    """Atomically write a PNG with `text`, or with what the image carries itself, in it."""
+    text = text if text is not None else image.info.get(CHUNK)
     info = PngInfo()
     if text:
         info.add_text(CHUNK, text)
-    write_with(path, lambda temporary: picture.save(temporary, format="PNG", pnginfo=info))
+    write_with(path, lambda temporary: image.save(temporary, format="PNG", pnginfo=info))
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""`from_image=`: draw a picture again from what is written in it, and say whether it came out the same."""
+"""`from_image=`: draw an image again from what is written in it, and say whether it came out the same."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ BESIDE = {"from_image", "run", "model", "out", "runs_dir", "cache_dir", "device"
 
 
 def plan_repeat(options: Options) -> Plan:
-    """The picture again, in the same place of a batch of the same size. Raises ConfigError."""
+    """The image again, in the same place of a batch of the same size. Raises ConfigError."""
     file = Path(options.from_image or "")
     wrong = Mistakes()
     for entry in fields(Options):
         if entry.name not in BESIDE and getattr(options, entry.name) != getattr(Options(), entry.name):
-            wrong.lines.append(f"{entry.name} must be left out beside from_image=, which repeats a picture as it was")
+            wrong.lines.append(f"{entry.name} must be left out beside from_image=, which repeats an image as it was")
     parameters = wrong.collect(lambda: read_parameters(file))
     wrong.complain()
     assert parameters is not None
@@ -75,7 +75,7 @@ def _adapter_of(parameters: Parameters, options: Options) -> tuple[Adapter | Non
                 return adapter, []
     raise ConfigError(
         f"from_image={options.from_image} was drawn with the adapter {parameters.run or parameters.lora} "
-        f"({wanted or 'no hash'}), which is not in {runs_dir}; say run="
+        f"({wanted or 'no hash'}), which is not in {runs_dir}; set run="
     )
 
 
@@ -85,26 +85,26 @@ def _base_of(parameters: Parameters, options: Options, adapter: Adapter | None) 
         return find_base(adapter.base, cache_dir)
     name = options.model or parameters.model
     if not name:
-        raise ConfigError(f"from_image={options.from_image} does not say which base model drew it; say model=")
+        raise ConfigError(f"from_image={options.from_image} does not say which base model drew it; set model=")
     try:
         return find_base(model_named(name), cache_dir)
     except ConfigError as error:
         if options.model:
             raise
-        raise ConfigError(f"from_image={options.from_image} was drawn with {name}; say model= ({error})") from error
+        raise ConfigError(f"from_image={options.from_image} was drawn with {name}; set model= ({error})") from error
 
 
 def _has_alpha(file: Path) -> bool:
-    with Image.open(file) as picture:
-        return "A" in picture.getbands()
+    with Image.open(file) as image:
+        return "A" in image.getbands()
 
 
 def compare(file: Path, again: Image.Image) -> str:
-    """One sentence on how the picture in the file and the one drawn again differ."""
+    """One sentence on how the image in the file and the one drawn again differ."""
     with Image.open(file) as before:
         if before.size != again.size or before.mode != again.mode:
             return f"{file} was changed after it was drawn: it is {before.width}×{before.height} px, {before.mode}"
         apart = np.abs(np.asarray(before, dtype=np.int16) - np.asarray(again, dtype=np.int16)).max()
     if apart == 0:
-        return "the same picture, bit for bit"
+        return "the same image, bit for bit"
     return f"not the same: up to {apart} of 255 apart (other weights or libraries, or another kind of machine)"

@@ -1,4 +1,4 @@
-"""What one picture is drawn from."""
+"""What one image is drawn from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LORA_TAG, NEGATIVE = "<lora:", "Negative prompt:"  # what they mean in a PNG's t
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The final words and the settings; equal requests give equal pictures.
+    """The final words and the settings; equal requests give equal images.
 
     guidance_scale: of classifier-free guidance (arXiv 2207.12598); 1 and less for none, and then negative_prompt
     plays no part. lora_scale: multiplies the adapter's output; 0 is the base model. width, height: in pixels.
@@ -52,12 +52,12 @@ class Request:
     def _problems(self) -> list[str]:
         wrong = []
         if not self.prompt:
-            wrong.append("prompt must say what to draw, got nothing; say prompt='a fairy'")
+            wrong.append("prompt must say what to draw, got nothing; set prompt='a fairy'")
         for name in ("prompt", "negative_prompt"):
             if LORA_TAG in getattr(self, name):
-                wrong.append(f"{name} must not name adapters ({LORA_TAG}…>); say run= and lora_scale= instead")
+                wrong.append(f"{name} must not name adapters ({LORA_TAG}…>); set run= and lora_scale= instead")
             if getattr(self, name).startswith(NEGATIVE):
-                wrong.append(f"{name} must not begin with {NEGATIVE!r}; say negative_prompt= instead")
+                wrong.append(f"{name} must not begin with {NEGATIVE!r}; set negative_prompt= instead")
         for entry in fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, float) and not math.isfinite(value):

@@ -42,7 +42,7 @@ class Adapter:
     label: short and without anybody's folders; for runs and Hub names, `run=<label>` finds it again. name: what A1111
     would call its file. resolution: in pixels. guidance_scale, lora_scale: with which its run drew. caption: template
     of the training captions with `{text}`; None where unknown. prompts: those that its run drew. background: the colour
-    under its training pictures.
+    under its training images.
     """
 
     file: Path
@@ -93,7 +93,7 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
         return _of_run(matching[0], step, model)
     if len(matching) > 1:
         raise ConfigError(
-            f"run={run} is the name of {len(matching)} runs in {runs_dir}; say one of "
+            f"run={run} is the name of {len(matching)} runs in {runs_dir}; use one of "
             f"{', '.join(f.name for f in matching)}"
         )
     if HUB_NAME.fullmatch("/".join(run.split("/")[:2])) and not path.is_absolute():
@@ -236,7 +236,7 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
     if model is None:
         raise ConfigError(
             f"run={label} does not say which base model it was trained on, and its shapes fit {opened.base.value}; "
-            "say model="
+            "set model="
         )
     side = re.match(r"\(?(\d+)", opened.header.metadata.get("ss_resolution", ""))
     return Adapter(file, label, name, model, int(side.group(1)) if side else find_base(model).side_px)
@@ -247,7 +247,7 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
         samples, data = config["callbacks"]["samples"], config["data"]
         known = {name: config["model"].get(name) for name in (entry.name for entry in fields(ModelConfig))}
         source = str(data["source"])
-        art = ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its pictures'}")
+        art = ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its images'}")
         base = str(known["path"])
         return Adapter(
             file=file,

@@ -81,7 +81,7 @@ def fuse_to_directory(
     Raises ConfigError where the adapter does not fit, or the base is a single file.
     """
     if isinstance(base, OneFile):
-        raise ConfigError(f"{base.file} is a single file, and so is what it is fused into: say output=….safetensors")
+        raise ConfigError(f"{base.file} is a single file, and so is what it is fused into: set output=….safetensors")
     parts = _parts(recipe, base, variant)
     done = begin(sum(len(weights.where) for weights in parts.values()))
     with _whole(output) as directory:

@@ -49,7 +49,7 @@ def cast(adapter: Adapter, dtype: torch.dtype) -> Adapter:
     for name, layer in layers.items():
         if not (torch.isfinite(layer.down).all() and torch.isfinite(layer.up).all()):
             short = str(dtype).removeprefix("torch.")
-            raise ConfigError(f"dtype={short} cannot hold the numbers of {name}; say dtype=bf16 or float32")
+            raise ConfigError(f"dtype={short} cannot hold the numbers of {name}; set dtype=bf16 or float32")
     return replace(adapter, layers=layers)
 
 

@@ -25,13 +25,13 @@ def start_file(lora: LoraConfig) -> Path | None:
     return file.resolve()
 
 
-def start_key(lora: LoraConfig) -> dict[str, str]:
+def warm_start_key(lora: LoraConfig) -> dict[str, str]:
     """What the start adds to a run's identity: the file's content, wherever it lies; nothing without one."""
     file = start_file(lora)
     return {} if file is None else {"lora.init_from": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
-def start_from(unet: nn.Module, lora: LoraConfig) -> None:
+def warm_start(unet: nn.Module, lora: LoraConfig) -> None:
     """Give the attached adapter the weights of the file that `lora.init_from` names, in the adapter's own dtype.
 
     Raises ConfigError, with everything that differs and what to say instead, where rank, alpha or targets are others
@@ -62,14 +62,14 @@ def _differences(adapter: Adapter, modules: set[str], lora: LoraConfig) -> list[
     found = []
     ranks = {layer.rank for layer in adapter.layers.values()}
     if ranks != {lora.rank}:
-        say = f"say lora.rank={min(ranks)}" if len(ranks) == 1 else "only one rank can be trained"
-        found.append(f"has rank {_listed(ranks)}, lora.rank is {lora.rank}; {say}")
+        advice = f"set lora.rank={min(ranks)}" if len(ranks) == 1 else "only one rank can be trained"
+        found.append(f"has rank {_listed(ranks)}, lora.rank is {lora.rank}; {advice}")
     alphas = {layer.alpha for layer in adapter.layers.values()}
     # an alpha that follows the rank is put right with it
     follows = lora.alpha == lora.rank and alphas == ranks
     if alphas != {float(lora.alpha)} and not follows:
-        say = f"say lora.alpha={min(alphas):g}" if len(alphas) == 1 else "only one alpha can be trained"
-        found.append(f"has alpha {_listed(alphas)}, lora.alpha is {lora.alpha:g}; {say}")
+        advice = f"set lora.alpha={min(alphas):g}" if len(alphas) == 1 else "only one alpha can be trained"
+        found.append(f"has alpha {_listed(alphas)}, lora.alpha is {lora.alpha:g}; {advice}")
     given = {name.removeprefix("unet.") for name in adapter.layers}
     if given != modules:
         found.append(_other_targets(given, modules, lora))
@@ -81,7 +81,7 @@ def _other_targets(given: set[str], modules: set[str], lora: LoraConfig) -> str:
     used = {target for target in TARGET_PRESETS["all"] if any(name.endswith(f".{target}") for name in given)}
     preset = next((name for name, targets in TARGET_PRESETS.items() if used == set(targets)), None)
     if preset and preset != lora.targets:
-        return f"{counts}; say lora.targets={preset}"
+        return f"{counts}; set lora.targets={preset}"
     apart = sorted(given ^ modules)
     return f"{counts}; they differ in {', '.join(apart[:SHOWN])}{', …' if len(apart) > SHOWN else ''}"
 

@@ -90,7 +90,7 @@ def encode_prompts(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captio
 
 
 @torch.no_grad()
-def encode_pictures(vae: AutoencoderKL, pixels_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_images(vae: AutoencoderKL, pixels_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(mean, logvar) of the latents' posterior, each float32 [B, C, H / f, W / f], for pixels in [-1, 1].
 
     Both are scaled already: `mean + exp(logvar / 2) · noise` are the latents that the UNet is trained on, so the mean

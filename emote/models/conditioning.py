@@ -42,7 +42,7 @@ def predict(
 ) -> torch.Tensor:
     """The UNet's prediction [B, C, H, W], in its dtype, which the inputs have too.
 
-    conditioning: [B, T, D], packed for XL.  size_px: (height, width) of the picture. XL is told that the picture was
+    conditioning: [B, T, D], packed for XL.  size_px: (height, width) of the image. XL is told that the image was
     drawn at this size and not cropped, in training as in sampling: that is how it draws its sharpest.
     """
     if not is_packed(unet.config):

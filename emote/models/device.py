@@ -1,4 +1,4 @@
-"""On which device pictures are drawn, and with which precision the UNet computes."""
+"""On which device images are drawn, and with which precision the UNet computes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def choose(device: Accelerator, precision: Precision, machine: Machine | None = 
         device = next(kind for kind, found in there.items() if found)
     if not there[device]:
         kind = "a CUDA" if device is Accelerator.cuda else "an Apple"
-        raise ConfigError(f"device={device.name} needs {kind} GPU and this machine has none; say device=cpu")
+        raise ConfigError(f"device={device.name} needs {kind} GPU and this machine has none; set device=cpu")
     if precision is Precision.auto:
         precision = Precision.fp16 if device is Accelerator.cuda else Precision.float32
     if precision is Precision.fp16 and device is Accelerator.cpu:
-        raise ConfigError("precision=fp16 needs a GPU: CPUs compute it slowly or not at all; say precision=float32")
+        raise ConfigError("precision=fp16 needs a GPU: CPUs compute it slowly or not at all; set precision=float32")
     return torch.device(device.value), precision

@@ -66,14 +66,14 @@ def check(path: Path, variant: str | None = None) -> Path:
     """`path`, if it is a Stable Diffusion in diffusers' layout with safetensors weights; else raises ConfigError."""
     if not (path / "model_index.json").is_file():
         files = sorted(path.glob("*.safetensors"))
-        hint = f"; for the single file in it say model.path={files[0]}" if files else ""
+        hint = f"; for the single file in it set model.path={files[0]}" if files else ""
         raise ConfigError(f"model.path: {path} is not a diffusers model: it has no model_index.json{hint}")
     kind = str(_read(path / "model_index.json").get("_class_name", ""))
     if not kind.startswith("StableDiffusion") or "StableDiffusion3" in kind:
         raise ConfigError(f"model.path: {path} is a {kind or 'pipeline of no known kind'}, not a Stable Diffusion")
     lacking = [part for part in (PARTS_XL if "XL" in kind else PARTS) if not (path / part).is_dir()]
     if "XL" in kind and "text_encoder" in lacking:
-        raise ConfigError(f"model.path: {path} is XL's refiner, which finishes pictures; use the base model")
+        raise ConfigError(f"model.path: {path} is XL's refiner, which finishes images; use the base model")
     if lacking:
         raise ConfigError(f"model.path: {path} lacks {', '.join(lacking)}")
     unweighted = [part for part in weighted_parts(path) if not weight_files(path, part, variant)]

@@ -67,7 +67,7 @@ def decide(asked: Precision, accelerator: Accelerator, machine: Machine | None =
         if precision is Precision.bf16 and emulates_bf16(machine.capability):
             warning = (
                 f"{machine.gpu or 'this GPU'} only emulates bf16: about {BF16_EMULATION_COST:g} times as slow as fp16; "
-                "say trainer.precision=fp16 (or hardware=t4), unless bf16 itself is what is tried"
+                "set trainer.precision=fp16 (or hardware=t4), unless bf16 itself is what is tried"
             )
     elif device.type == "mps":
         precision, reason = _on_mps(asked)
@@ -116,7 +116,7 @@ def _on_cpu(asked: Precision) -> tuple[Precision, str]:
     if asked is Precision.fp16:
         raise ConfigError(
             "trainer.precision=fp16 needs a GPU: on a CPU it is very slow and half of the operations lack it\n"
-            "say trainer.precision=float32 (or hardware=cpu)"
+            "set trainer.precision=float32 (or hardware=cpu)"
         )
     if asked is Precision.auto:
         return Precision.float32, "float32: there is no GPU, and CPUs compute it fastest"

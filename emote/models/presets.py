@@ -48,7 +48,7 @@ class Base:
                 advice = f"{lower} or {lower + self.multiple_px}" if lower else str(self.multiple_px)
                 raise ConfigError(
                     f"size must be divisible by {self.multiple_px} (one latent covers "
-                    f"{self.multiple_px}×{self.multiple_px} pixels), got {side}; say {advice}"
+                    f"{self.multiple_px}×{self.multiple_px} pixels), got {side}; use {advice}"
                 )
 
 

@@ -52,7 +52,7 @@ def check(file: Path, published: bool) -> None:
     shapes = look(file).shapes
     name = f"model.path: {file}"
     if any("lora" in key for key in shapes):
-        raise ConfigError(f"{name} is an adapter, not a base model; say lora.init_from={file} to start from it")
+        raise ConfigError(f"{name} is an adapter, not a base model; set lora.init_from={file} to start from it")
     if not any(key.startswith(PREFIXES["unet"]) for key in shapes):
         raise ConfigError(f"{name} is no Stable Diffusion checkpoint: no weight in it begins {PREFIXES['unet'][0]}")
     kind = infer_diffusers_model_type({key: torch.empty(shape, device="meta") for key, (_, shape) in shapes.items()})
@@ -64,7 +64,7 @@ def check(file: Path, published: bool) -> None:
             "say where its configuration lies: model.config=stabilityai/stable-diffusion-xl-base-1.0, or a directory"
         )
     if kind == "xl_refiner":
-        raise ConfigError(f"{name} is XL's refiner, which finishes pictures; use the base model")
+        raise ConfigError(f"{name} is XL's refiner, which finishes images; use the base model")
     if kind == "v2" and published:
         raise ConfigError(
             f"{name} is a Stable Diffusion 2, of which there are kinds that the file does not tell apart\n"

@@ -1,1 +1,1 @@
-"""From pictures to packs of emoji that chat platforms take."""
+"""From images to packs of emoji that chat platforms take."""

@@ -1,4 +1,4 @@
-"""`scripts/pack.py`: draw pictures or read them, cut them out, write the packs, and print where they lie."""
+"""`scripts/pack.py`: draw images or read them, cut them out, write the packs, and print where they lie."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emote.imaging.cutout import cut_out, parse_background
 from emote.imaging.fitting import fit
 from emote.inference.options import Options
 from emote.inference.output import Output, slug
-from emote.inference.plan import BASE_ALONE, Plan, plan_pictures
+from emote.inference.plan import BASE_ALONE, Plan, plan_images
 from emote.inference.png_metadata import CHUNK, read_parameters, save_png
 from emote.inference.prompt_template import PLACE, choose_template, read_prompts
 from emote.inference.resolve_adapter import BASE_LICENCES, LATEST, find_adapter
@@ -23,7 +23,7 @@ from emote.packs.pack import SHEET, PackItem, write_pack
 from emote.util.errors import ConfigError
 from emote.util.progress import progress_bar
 
-PICTURES = "pictures"  # the uncut drawings: throw away what is bad and say images= to pack the rest
+IMAGES = "images"  # the uncut drawings: throw away what is bad and set images= to pack the rest
 SVG_PX = 512
 ONLY_WHEN_DRAWING = ("run", "model", "prompts", "template", "negative_prompt", "n", "seed", "steps", "guidance",
                      "scheduler", "lora_scale", "batch")  # fmt: skip
@@ -31,10 +31,10 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def pack(options: PackOptions) -> int:
-    """Write a pack for each platform and print the paths; 1 where a picture had to be left out. Raises ConfigError."""
+    """Write a pack for each platform and print the paths; 1 where an image had to be left out. Raises ConfigError."""
     parse_background(options.background)
     if not options.for_:
-        raise ConfigError("for must name a platform, got nothing; say for=slack")
+        raise ConfigError("for must name a platform, got nothing; set for=slack")
     zips = [f"{platform.name}.zip" for platform in options.for_]
     if options.images:
         output = Output(Path(options.out) if options.out else None, f"pack-{slug(Path(options.images).name)}")
@@ -58,11 +58,11 @@ def pack(options: PackOptions) -> int:
     for problem in problems:
         console.print(f"warning: {problem}", markup=False)
     if not items:
-        raise ConfigError("there is no picture to pack")
+        raise ConfigError("there is no image to pack")
     with progress_bar(console) as bar:
         task = bar.add_task("packing", total=len(items) * len(options.for_), note="")
         written = write_pack(
-            items, options.for_, output.path("."), on_picture=lambda done: bar.update(task, completed=done)
+            items, options.for_, output.path("."), on_image=lambda done: bar.update(task, completed=done)
         )
     for path in (output.path(SHEET), *written):
         console.print(str(path), markup=False)
@@ -81,8 +81,8 @@ def _plan(options: PackOptions) -> Plan:
         template = choose_template(options.template, adapter.caption)
         prompts = [_bare(prompt, template) for prompt in adapter.prompts]
     if not prompts:
-        raise ConfigError("prompts must say what to draw, got nothing; say prompts=[a fairy, a robot], or images=")
-    plan = plan_pictures(
+        raise ConfigError("prompts must say what to draw, got nothing; set prompts=[a fairy, a robot], or images=")
+    plan = plan_images(
         Options(
             run=options.run, model=options.model, prompt=prompts, template=options.template,
             negative_prompt=options.negative_prompt, n=options.n, seed=options.seed, steps=options.steps,
@@ -104,13 +104,13 @@ def _draw(plan: Plan, options: PackOptions, output: Output) -> Iterator[tuple[st
     from emote.util.quiet import quiet_libraries
 
     quiet_libraries()
-    from emote.inference.image_generator import Studio  # late: it imports torch
+    from emote.inference.image_generator import ImageGenerator  # late: it imports torch
 
     precision = plan.precision if options.precision is Precision.auto else options.precision
-    studio = Studio(plan.base, options.device.value, precision)
-    studio.use(plan.adapter)
+    image_generator = ImageGenerator(plan.base, options.device.value, precision)
+    image_generator.use(plan.adapter)
     model = f"{plan.adapter.label} on {plan.base.label}" if plan.adapter else plan.base.label
-    console.print(f"{model}, {studio.precision.name} on {studio.device.type}", markup=False)
+    console.print(f"{model}, {image_generator.precision.name} on {image_generator.device.type}", markup=False)
     licence = plan.adapter.licence if plan.adapter else BASE_LICENCES.get(plan.base.config.path, "")
     with progress_bar(console) as bar:
         task = bar.add_task("drawing", total=None, note="")
@@ -119,14 +119,14 @@ def _draw(plan: Plan, options: PackOptions, output: Output) -> Iterator[tuple[st
             bar.update(task, completed=done, total=of)
 
         drawn = {}
-        for one in studio.draw_each([shot.request for shot in plan.shots], batch=plan.batch, on_step=on_step):
-            save_png(one.picture, output.path(f"{PICTURES}/{plan.shots[one.index].name}"))
+        for one in image_generator.draw_each([shot.request for shot in plan.shots], batch=plan.batch, on_step=on_step):
+            save_png(one.image, output.path(f"{IMAGES}/{plan.shots[one.index].name}"))
             drawn[one.index] = one
     for index, shot in enumerate(plan.shots):
         item = PackItem(
             prompt=shot.typed,
             seed=shot.request.seed,
-            image=cut_out(drawn[index].picture, options.background),
+            image=cut_out(drawn[index].image, options.background),
             model=model,
             licence=options.licence if options.licence is not None else licence,
         )
@@ -134,31 +134,31 @@ def _draw(plan: Plan, options: PackOptions, output: Output) -> Iterator[tuple[st
 
 
 def _read(options: PackOptions) -> Iterator[tuple[str, PackItem]]:
-    """Pictures of a folder: transparent ones as they are, others cut out. Said text: of what the PNG itself says."""
+    """Images of a folder: transparent ones as they are, others cut out. Said text: of what the PNG itself says."""
     folder = Path(options.images or "")
     unused = [name for name in ONLY_WHEN_DRAWING if getattr(options, name) != getattr(PackOptions(), name)]
     if unused:
-        raise ConfigError(f"{', '.join(unused)} say nothing beside images=, which packs pictures that exist")
+        raise ConfigError(f"{', '.join(unused)} say nothing beside images=, which packs images that exist")
     if not folder.is_dir():
-        raise ConfigError(f"images must be a folder with pictures, got {folder}")
+        raise ConfigError(f"images must be a folder with images, got {folder}")
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes())
     if not files:
-        raise ConfigError(f"images={folder} has no pictures")
+        raise ConfigError(f"images={folder} has no images")
     for file in files:
         try:
-            picture = decode(file.read_bytes(), svg_size_px=SVG_PX)
+            image = decode(file.read_bytes(), svg_size_px=SVG_PX)
         except BadImage as error:
             raise ConfigError(f"images: {file}: {error}") from error
-        if picture.getchannel("A").getextrema()[0] == 255:
-            picture = cut_out(picture, options.background)
-        yield file.name, _described(file, picture, options.licence or "")
+        if image.getchannel("A").getextrema()[0] == 255:
+            image = cut_out(image, options.background)
+        yield file.name, _described(file, image, options.licence or "")
 
 
-def _described(file: Path, picture: Image.Image, licence: str) -> PackItem:
+def _described(file: Path, image: Image.Image, licence: str) -> PackItem:
     try:
         with Image.open(file) as opened:
             opened.load()
             known = read_parameters(str(opened.info[CHUNK]))
     except (ConfigError, KeyError, OSError):  # not ours, and SVGs
-        return PackItem(file.stem.replace("_", " "), None, picture, "", licence)
-    return PackItem(known.request.prompt, known.request.seed, picture, known.run or known.model, licence)
+        return PackItem(file.stem.replace("_", " "), None, image, "", licence)
+    return PackItem(known.request.prompt, known.request.seed, image, known.run or known.model, licence)

@@ -1,4 +1,4 @@
-"""Packs: a zip for each platform, with pictures within its limits, a manifest and a contact sheet."""
+"""Packs: a zip for each platform, with images within its limits, a manifest and a contact sheet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip files know: the same pack
 
 @dataclass(frozen=True)
 class PackItem:
-    """A cut-out picture (RGBA) and what the manifest says about it; seed None where it is not known."""
+    """A cut-out image (RGBA) and what the manifest says about it; seed None where it is not known."""
 
     prompt: str
     seed: int | None
@@ -41,16 +41,16 @@ def write_pack(
     items: Sequence[PackItem],
     platforms: Iterable[Platform | str],
     folder: Path,
-    on_picture: Callable[[int], None] = lambda done: None,
+    on_image: Callable[[int], None] = lambda done: None,
 ) -> list[Path]:
     """Write `<platform>.zip` for each platform and a contact sheet into the folder; returns the zips.
 
-    on_picture: told how many pictures are done, of len(items) × platforms. The same items give the same bytes.
+    on_image: told how many images are done, of len(items) × platforms. The same items give the same bytes.
     Raises ConfigError, before anything is written, for everything that does not fit a platform, and by how much.
     """
     chosen = [_platform(platform) for platform in dict.fromkeys(platforms)]
     if not items or not chosen:
-        raise ConfigError(f"a pack needs at least one {'platform' if items else 'picture'}, got none")
+        raise ConfigError(f"a pack needs at least one {'platform' if items else 'image'}, got none")
     names = shortcodes(item.prompt for item in items)
     wrong = [line for platform in chosen for line in _too_many(platform, len(items))]
     for item, name in zip(items, names, strict=True):
@@ -76,7 +76,7 @@ def write_pack(
                     wrong.append(f"{platform.name} {kind.folder}/{name}: {error}")
             entries.append(_entry(item, name, own))
             files |= own
-            on_picture(number * len(items) + i + 1)
+            on_image(number * len(items) + i + 1)
         manifest = {"platform": platform.name, "made_with": f"emote {emote.__version__}", "emoji": entries}
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         packs[folder / f"{platform.name}.zip"] = _zip(files | {MANIFEST: text.encode(), SHEET: sheet_png})
@@ -89,7 +89,7 @@ def write_pack(
 
 
 def check_pack(path: Path) -> None:
-    """Open a written pack and hold every picture against its platform's limits. Raises ConfigError with all misses."""
+    """Open a written pack and hold every image against its platform's limits. Raises ConfigError with all misses."""
     wrong = []
     with zipfile.ZipFile(path) as archive:
         platform = Platform[json.loads(archive.read(MANIFEST))["platform"]]
@@ -102,8 +102,8 @@ def check_pack(path: Path) -> None:
 
 def _misses(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kind: Kind) -> list[str]:
     found = []
-    with Image.open(io.BytesIO(archive.read(entry))) as picture:
-        size = picture.size
+    with Image.open(io.BytesIO(archive.read(entry))) as image:
+        size = image.size
     if entry.file_size >= kind.limit_bytes:
         over = entry.file_size - kind.limit_bytes + 1
         found.append(f"must be below {kind.limit_bytes:,} bytes, got {entry.file_size:,}: {over:,} too many")
@@ -140,8 +140,8 @@ def _complain(wrong: list[str]) -> None:
 def _entry(item: PackItem, name: str, files: dict[str, bytes]) -> dict[str, object]:
     described = []
     for path, data in files.items():
-        with Image.open(io.BytesIO(data)) as picture:
-            size = picture.size
+        with Image.open(io.BytesIO(data)) as image:
+            size = image.size
         described.append(
             {
                 "path": path,

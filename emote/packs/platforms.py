@@ -20,7 +20,7 @@ class Platform(Enum):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of picture of a platform: PNG with transparency, in its own folder of the pack.
+    """One kind of image of a platform: PNG with transparency, in its own folder of the pack.
 
     is_square: padded to side × side; else the longer side is exactly `side_px` and nothing is added.
     limit_bytes: a file must be smaller. most: so many in one set; None where that depends on the server.

@@ -5,25 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 
-from emote.config import HOW, Config, as_text, get, schema_keys
+from emote.config import RUNTIME_KEYS, Config, as_text, get, schema_keys
 from emote.data.background import is_white
 
 FORMAT = 1  # raise it when the same configuration would train differently
 
 
-def science(config: Config) -> dict[str, object]:
+def identity_keys(config: Config) -> dict[str, object]:
     """The keys that decide what is learned, resolved; without those that do nothing in this configuration."""
     idle = {"data.background_caption"} if is_white(config.data.background) else set()
     return {
         name: plain(get(config, name))
         for name, _, _ in schema_keys()
-        if name not in HOW | idle and name.split(".")[0] not in HOW
+        if name not in RUNTIME_KEYS | idle and name.split(".")[0] not in RUNTIME_KEYS
     }
 
 
 def identity(config: Config, data_identity: str, weights: dict[str, str]) -> str:
     """12 hex digits: the science keys and the content of data and base weights, wherever these lie."""
-    facts = {"format": FORMAT, "science": science(config), "data": data_identity, "weights": weights}
+    facts = {"format": FORMAT, "science": identity_keys(config), "data": data_identity, "weights": weights}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 

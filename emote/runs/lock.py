@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import write_text
 
@@ -22,7 +22,7 @@ class Busy(ConfigError):
 
 
 @contextmanager
-def only_one(run: Path) -> Iterator[None]:
+def run_lock(run: Path) -> Iterator[None]:
     """Hold a run's directory for the length of the block. Raises Busy, which names the process that holds it.
 
     The lock is the system's (flock), which Linux keeps across the machines of a file system as NFS has it; where there
@@ -47,7 +47,7 @@ def wait_for(run: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for {run.name}, which {_who(run)} is working on")
+        echo(f"waiting for {run.name}, which {_who(run)} is working on")
         lock.acquire(poll_interval=LOOK_AGAIN_S)
     lock.release()
 

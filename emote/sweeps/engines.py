@@ -25,7 +25,7 @@ from typing import Any
 from emote.config import Config, Engine
 from emote.sweeps.index import WAITING, Index
 from emote.sweeps.job import work
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import write_text
 
@@ -85,7 +85,7 @@ def _with_slurm(config: Config, directory: Path, names: Sequence[str]) -> None:
         told = submitted.stderr.strip().removeprefix("sbatch: ")
         raise ConfigError(f"sbatch refused {script}:\n{told}\nsee the keys of launcher in conf/launcher/slurm.yaml")
     number = submitted.stdout.strip().split(";")[0]
-    say(f"Slurm's job {number}: {len(names)} of the sweep (squeue --jobs={number}; Ctrl-C cancels it)")
+    echo(f"Slurm's job {number}: {len(names)} of the sweep (squeue --jobs={number}; Ctrl-C cancels it)")
     look_s = 1.0
     try:
         while _is_queued(number):
@@ -93,12 +93,12 @@ def _with_slurm(config: Config, directory: Path, names: Sequence[str]) -> None:
             look_s = min(1.2 * look_s, LONGEST_LOOK_S)
     except BaseException:
         subprocess.run(["scancel", number])
-        say(f"cancelled Slurm's job {number}; its jobs save what they have")
+        echo(f"cancelled Slurm's job {number}; its jobs save what they have")
         raise
     waiting = {entry.name for entry in Index(directory).entries() if entry.state == WAITING}
     for task, name in enumerate(names):
         if name in waiting:
-            say(f"{name} never began; see {logs / f'slurm-{number}_{task}.out'}")
+            echo(f"{name} never began; see {logs / f'slurm-{number}_{task}.out'}")
 
 
 def _batch_script(config: Config, directory: Path, names: Sequence[str]) -> str:

@@ -143,7 +143,7 @@ class Index:
         file = RunFolder(self.run_of(entry)).deliverables(entry.step) / "summary.json"
         if not file.exists():
             raise ConfigError(
-                "the pictures or the base model changed while the sweep ran, so this is another run than was planned; "
+                "the images or the base model changed while the sweep ran, so this is another run than was planned; "
                 "the same command again plans with what there is now, and keeps what fits it"
             )
         return json.loads(file.read_text(encoding="utf-8"))

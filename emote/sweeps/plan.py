@@ -148,7 +148,7 @@ def _check_different(jobs: Sequence[Job]) -> None:
         why = f"{', '.join(changed)} {'does' if len(changed) == 1 else 'do'} not decide what is learned"
         raise ConfigError(
             f"{other.label} and {job.label} are the same run to the same step"
-            + (f": {why}; sweep over what does, or say name= as well" if changed else "; say each value once")
+            + (f": {why}; sweep over what does, or set name= as well" if changed else "; say each value once")
         )
 
 
@@ -160,7 +160,7 @@ def _check_repositories(jobs: Sequence[Job]) -> None:
             runs.setdefault(job.config.hub.repo, {}).setdefault(job.run, job)
     mistakes = [
         f"hub.repo must be another one for each run, got {repo} for {len(same)} runs, the first two "
-        f"{' and '.join(job.label for job in list(same.values())[:2])}; say hub.repo=null (each goes to "
+        f"{' and '.join(job.label for job in list(same.values())[:2])}; set hub.repo=null (each goes to "
         f"<you>/<name>-<identity>), or name what differs: 'hub.repo={repo}-${{lora.rank}}'"
         for repo, same in runs.items()
         if len(same) > 1

@@ -10,7 +10,7 @@ from emote.sweeps.job import write_job
 from emote.sweeps.plan import Job
 from emote.sweeps.sweep import Sweep
 from emote.sweeps.watch import watching
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.interrupt import StopRequest
 
 
@@ -18,7 +18,7 @@ def do_side_by_side(sweep: Sweep) -> None:
     """Every job that is left. Raises ConfigError where the engine refuses, Interrupted after a signal."""
     if not sweep.plan.waves():
         return
-    say(f"what each job prints is in {sweep.directory / 'logs'}")
+    echo(f"what each job prints is in {sweep.directory / 'logs'}")
     config = sweep.plan.jobs[0].config
     with StopRequest(), engine(config, sweep.directory) as launch, watching(Index(sweep.directory)):
 

@@ -14,11 +14,11 @@ from emote.runs.lock import wait_for
 from emote.runs.run_folder import RunFolder
 from emote.sweeps.index import FINISHED, Entry, Index, output_of
 from emote.sweeps.plan import Job, Plan, plan
-from emote.sweeps.reports.report import say_report, write_report
+from emote.sweeps.reports.report import print_report, write_report
 from emote.sweeps.to_wandb import log_report
-from emote.training.distributed.process_index import place_of
+from emote.training.distributed.process_index import find_process_index
 from emote.training.run import run
-from emote.util.console import say
+from emote.util.console import echo
 
 SILENT = "ended without a word; was its process killed?"
 
@@ -39,18 +39,18 @@ class Sweep:
         Index(directory).write(planned, command)
         waiting = sum(not job.finished for job in planned.jobs)
         left, apart = planned.steps()
-        say(f"sweep {directory.name}: {_count(len(planned.jobs), 'job')} of {_count(len(planned.runs), 'run')}")
+        echo(f"sweep {directory.name}: {_count(len(planned.jobs), 'job')} of {_count(len(planned.runs), 'run')}")
         if not waiting:
-            say("finished already (run.fresh=true starts again)")
+            echo("finished already (run.fresh=true starts again)")
         else:
             done = len(planned.jobs) - waiting
             before = f"{_count(done, 'job')} finished before; " if done else ""
-            say(
+            echo(
                 f"{before}{left:,} optimizer steps to compute: "
                 f"the longer jobs of a run go on from the shorter ones (all jobs, each from its start: {apart:,})"
             )
         if planned.follows_horizon:
-            say(
+            echo(
                 "note: trainer.schedule_steps differs with trainer.max_steps, so the learning rate does at every step: "
                 "each step count is a run of its own and is computed in full"
             )
@@ -85,26 +85,26 @@ class Sweep:
         if begun:
             ours = {(job.run.name, job.step) for job in begun}
             steps = sum(e.steps_run or 0 for e in entries if (Path(e.run).name, e.step) in ours)
-            say(f"\ncomputed {steps:,} optimizer steps ({self.left:,} were left to compute)")
+            echo(f"\ncomputed {steps:,} optimizer steps ({self.left:,} were left to compute)")
         report = write_report([self.directory], self.directory)
-        say_report(report)
+        print_report(report)
         log_report(report, self.plan)
         if failed:
-            _say_failures(failed, len(entries), self.directory)
-        say(str(self.directory / "report.html"))
+            _print_failures(failed, len(entries), self.directory)
+        echo(str(self.directory / "report.html"))
         return 1 if failed else 0
 
 
 def run_in_sweep(config: Config, words: Sequence[str], directory: Path) -> Path:
     """One job. Raises whatever ends it; the sweep's index and the job's log have it."""
-    if place_of(config).rank:  # the first of its processes keeps the index
+    if find_process_index(config).rank:  # the first of its processes keeps the index
         return run(config, list(words))
     index = Index(directory)
     if (planned := index.entry(words)).state == FINISHED:
-        say(f"\njob {planned.number}: {planned.label} was finished by another process meanwhile")
+        echo(f"\njob {planned.number}: {planned.label} was finished by another process meanwhile")
         return RunFolder(index.run_of(planned)).deliverables(planned.step)
     with index.working_on(words) as entry:
-        say_jobs([entry], index.entries())
+        print_jobs([entry], index.entries())
         reset_peak_memory()
         return run(in_sweep(config, entry, index), list(words))
 
@@ -119,14 +119,14 @@ def in_sweep(config: Config, entry: Entry, index: Index) -> Config:
     )
 
 
-def say_jobs(begun: Sequence[Entry], entries: Sequence[Entry]) -> None:
+def print_jobs(begun: Sequence[Entry], entries: Sequence[Entry]) -> None:
     """Which jobs of all begin now, and how long the rest will take."""
     numbers = ", ".join(str(entry.number) for entry in begun)
     what = "job" if len(begun) == 1 else "jobs"
-    say(f"\n{what} {numbers} of {len(entries)}: {', '.join(entry.label for entry in begun)}{_time_left(entries)}")
+    echo(f"\n{what} {numbers} of {len(entries)}: {', '.join(entry.label for entry in begun)}{_time_left(entries)}")
 
 
-def _say_failures(failed: Sequence[Entry], jobs: int, directory: Path) -> None:
+def _print_failures(failed: Sequence[Entry], jobs: int, directory: Path) -> None:
     print(f"\n{len(failed)} of {_count(jobs, 'job')} failed:", file=sys.stderr)
     width = max(len(entry.label) for entry in failed)
     for entry in failed:

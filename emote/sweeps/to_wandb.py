@@ -1,4 +1,4 @@
-"""A sweep's answer on Weights & Biases: one more run beside those of its group, with the table, pictures and page."""
+"""A sweep's answer on Weights & Biases: one more run beside those of its group, with the table, images and page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from emote.config import LoggerConfig
 from emote.sweeps.plan import Plan
 from emote.sweeps.reports.heat_map import draw_heat_map
-from emote.sweeps.reports.report import PAGE, PICTURES, Report, answer, heat_map, sheets_of
+from emote.sweeps.reports.report import IMAGES, PAGE, Report, answer, heat_map, sheets_of
 from emote.training.loggers import close_run, open_run
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.files import write_text
 
 NAME = "report"
@@ -34,7 +34,7 @@ def log_report(report: Report, plan: Plan) -> None:
         _log(report, plan, replace(wanted[0], group=plan.directory.name))
         write_text(logged, content)
     except Exception as error:
-        say(f"W&B: the report was not logged: {' '.join(str(error).split())[:160] or type(error).__name__}")
+        echo(f"W&B: the report was not logged: {' '.join(str(error).split())[:160] or type(error).__name__}")
 
 
 def _log(report: Report, plan: Plan, config: LoggerConfig) -> None:
@@ -56,7 +56,7 @@ def _shown(report: Report, directory: Path) -> dict[str, Any]:
     shown: dict[str, Any] = {"table": wandb.Table(*_table(report))}
     if report.compared:
         shown["heat_map"] = wandb.Image(draw_heat_map(heat_map(report)), caption="held-out loss")
-    drawn = [(sheet.title, directory / PICTURES / sheet.file) for sheet in sheets_of(report.grid)]
+    drawn = [(sheet.title, directory / IMAGES / sheet.file) for sheet in sheets_of(report.grid)]
     if drawn:
         shown["sheets"] = [wandb.Image(str(file), caption=title) for title, file in drawn]
     page = directory / PAGE

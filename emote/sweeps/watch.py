@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from emote.runs.listing import readable_age
 from emote.sweeps.index import FAILED, FINISHED, STARTED, STOPPED, Entry, Index
-from emote.util.console import say
+from emote.util.console import echo
 
 LOOK_AGAIN_S = 1.0
 
@@ -24,7 +24,7 @@ def watching(index: Index) -> Iterator[None]:
         entries = index.entries()
         for entry in entries:
             if (told := _told(entry, len(entries))) and told != known.get(entry.name):
-                say(told)
+                echo(told)
             known[entry.name] = told
 
     def keep_looking() -> None:

@@ -1,1 +1,1 @@
-"""What maintainers and the curious run: pre-training, GPU check, notebooks, pictures of the inside."""
+"""What maintainers and the curious run: pre-training, GPU check, notebooks, images of the inside."""

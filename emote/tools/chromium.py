@@ -1,4 +1,4 @@
-"""A real browser for pictures and tests of the page, on this machine and without a network of its own."""
+"""A real browser for images and tests of the page, on this machine and without a network of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def chromium() -> Iterator[Any]:
         named = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
         path = named or playwright.chromium.executable_path
         if not Path(path).is_file():
-            raise ConfigError(f"there is no Chromium: none of {', '.join(NAMES)} is on the PATH; say CHROMIUM=<path>")
+            raise ConfigError(f"there is no Chromium: none of {', '.join(NAMES)} is on the PATH; set CHROMIUM=<path>")
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         try:
             yield browser

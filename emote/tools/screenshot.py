@@ -1,4 +1,4 @@
-"""The page as a picture, in use: some drawings made, some of them in the pack."""
+"""The page as an image, in use: some drawings made, some of them in the pack."""
 
 from __future__ import annotations
 

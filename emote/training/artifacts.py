@@ -24,11 +24,11 @@ from emote.runs.metrics_file import Row
 from emote.runs.run_folder import RunFolder
 from emote.training.job import Job
 from emote.training.module import LoraModule
-from emote.training.preflight.check import say_comparison
+from emote.training.preflight.check import print_comparison
 from emote.training.summary import summarise
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.files import write_json, write_text
-from emote.util.timer import Clock
+from emote.util.timer import Timer
 
 
 def write_config(config: Config, path: Path) -> None:
@@ -36,7 +36,7 @@ def write_config(config: Config, path: Path) -> None:
     write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
 
 
-class Delivery:
+class Artifacts:
     """Collects files in a directory of its own and gives it its final name at the end."""
 
     def __init__(self, folder: RunFolder, step: int, final: Path | None = None) -> None:
@@ -116,47 +116,47 @@ class Delivery:
         return self.final
 
 
-def deliver(job: Job, base_scores: list[float], command: list[str], started_at: int, clock: Clock) -> Path:
+def write_artifacts(job: Job, base_scores: list[float], command: list[str], started_at: int, timer: Timer) -> Path:
     """Draw, score and write everything for the step that the module stands at; says the result and returns its path."""
-    delivery = Delivery(job.folder, job.max_steps)
+    artifacts = Artifacts(job.folder, job.max_steps)
     final_scores = job.held_out.scored.get(job.max_steps) or (
         job.held_out.score(job.module) if job.held_out.examples else []
     )
     title = f"{job.name} · {job.max_steps} steps"
-    with clock.phase("sample"):
+    with timer.phase("sample"):
         if job.config.callbacks.samples.prompts:
-            singles = delivery.path / "samples"
+            singles = artifacts.path / "samples"
             job.sampler.write_sheet(
-                delivery.path / "samples.png", job.module, title, singles,
+                artifacts.path / "samples.png", job.module, title, singles,
                 model=base_label(job.config.model), run=f"{job.name}/{job.max_steps}",
             )  # fmt: skip
-    rows = delivery.write_metrics(fmean(base_scores) if base_scores else None, title)
-    compared = delivery.write_validation(job.held_out.examples, base_scores, final_scores)
-    delivery.write_adapter(job.module, job.config, job.config.name, kohya_metadata(job.config, job.prepared))
-    delivery.write_skipped(job.prepared.skipped)
-    write_config(job.config, delivery.path / "config.yaml")
-    summary = summarise(job, command, started_at, rows, compared, clock)
-    path = delivery.finish(summary)
+    rows = artifacts.write_metrics(fmean(base_scores) if base_scores else None, title)
+    compared = artifacts.write_validation(job.held_out.examples, base_scores, final_scores)
+    artifacts.write_adapter(job.module, job.config, job.config.name, kohya_metadata(job.config, job.prepared))
+    artifacts.write_skipped(job.prepared.skipped)
+    write_config(job.config, artifacts.path / "config.yaml")
+    summary = summarise(job, command, started_at, rows, compared, timer)
+    path = artifacts.finish(summary)
     if job.estimate:
-        say_comparison(job.estimate, summary["seconds_per_step"], summary["peak_memory_bytes"])
-    say_result(path, compared, job.prepared)
+        print_comparison(job.estimate, summary["seconds_per_step"], summary["peak_memory_bytes"])
+    print_result(path, compared, job.prepared)
     return path
 
 
-def say_result(path: Path, compared: PairedResult | None, prepared: Prepared) -> None:
+def print_result(path: Path, compared: PairedResult | None, prepared: Prepared) -> None:
     if prepared.skipped:
-        say(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
+        echo(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
     if compared:
         low, high = compared.interval_95 or (None, None)
         interval = f"95 % interval {low:+.5f} to {high:+.5f}" if low is not None else "too few for an interval"
-        say(
+        echo(
             f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
             f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "
             f"{interval}, {compared.items} items of {compared.concepts} concepts)"
         )
     if (path / "samples.png").exists():
-        say(f"before and after: {path / 'samples.png'}")
-    say(str(path))
+        echo(f"before and after: {path / 'samples.png'}")
+    echo(str(path))
 
 
 def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:

@@ -20,10 +20,10 @@ from emote.training.callbacks.metrics import Metrics
 from emote.training.callbacks.progress import ProgressLine
 from emote.training.callbacks.samples import Samples
 from emote.training.callbacks.validation import Validation
-from emote.training.distributed.process_index import ALONE, Place, Placed
+from emote.training.distributed.process_index import ALONE, KnownEnvironment, ProcessIndex
 from emote.training.job import Job
 from emote.training.precision import AtomicCheckpointIO, precision_plugin
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.files import write_json
 from emote.util.interrupt import StopRequest
 
@@ -34,7 +34,7 @@ def fit(
     stop: StopRequest,
     loggers: list[Any],
     to_hub: ToHub | None = None,
-    place: Place = ALONE,
+    process_index: ProcessIndex = ALONE,
 ) -> None:
     """Train to `max_steps`; nothing to do where its checkpoint exists. Raises Interrupted after a signal, saved.
 
@@ -43,24 +43,24 @@ def fit(
     config, trainer_config = job.config, job.config.trainer
     start = job.folder.latest_checkpoint(at_most=job.max_steps)
     if start:
-        say(f"going on from step {start}")
+        echo(f"going on from step {start}")
     batch, size = trainer_config.batch_size, micro_batch(trainer_config)
     training_set = TrainingSet(
-        job.prepared, config.seed, batch, start * batch, job.max_steps * batch, place.rank, place.size
+        job.prepared, config.seed, batch, start * batch, job.max_steps * batch, process_index.rank, process_index.size
     )
     ours = (
         [Follow(), Checkpoint(job.folder, config.callbacks.checkpoint.every_steps, job.max_steps, stop)]
-        if place.rank
+        if process_index.rank
         else callbacks_of(job, start, base_scores, stop, to_hub)
     )
     trainer = pl.Trainer(
         accelerator="gpu" if job.decision.device.type == "cuda" else job.decision.device.type,
-        strategy=DDPStrategy(cluster_environment=Placed(place)) if place.size > 1 else "auto",
-        devices=place.local_size,
-        num_nodes=place.size // place.local_size,
+        strategy=DDPStrategy(cluster_environment=KnownEnvironment(process_index)) if process_index.size > 1 else "auto",
+        devices=process_index.local_size,
+        num_nodes=process_index.size // process_index.local_size,
         max_steps=job.max_steps,
         max_epochs=-1,
-        accumulate_grad_batches=batch // place.size // size,
+        accumulate_grad_batches=batch // process_index.size // size,
         callbacks=[*extra_callbacks(config), *ours],
         logger=loggers,
         plugins=[precision_plugin(job.decision.frozen, job.decision.device), AtomicCheckpointIO()],
@@ -74,7 +74,7 @@ def fit(
     trainer.fit(job.module, DataLoader(training_set, batch_size=size), ckpt_path=checkpoint, weights_only=True)
     job.module.to(job.decision.device)  # Lightning leaves it on the CPU
     if stop.signal_number:
-        say(f"stopped at step {trainer.global_step} of {job.max_steps}, saved; the same command goes on from there")
+        echo(f"stopped at step {trainer.global_step} of {job.max_steps}, saved; the same command goes on from there")
     stop.at_once()
 
 

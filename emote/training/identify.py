@@ -10,7 +10,7 @@ from typing import Any
 
 from emote.config import Config, DataConfig
 from emote.data.prepared import Scan, scan
-from emote.lora.warm_start import start_key
+from emote.lora.warm_start import warm_start_key
 from emote.models import components
 from emote.models.precision import Decision, decide
 from emote.runs.identity import identity
@@ -22,7 +22,7 @@ from emote.util.errors import ConfigError
 class Identified:
     """A run as it is known before a weight is loaded.
 
-    base: the base model.  found: its pictures.  weights: fingerprints of what the adapter rests on.
+    base: the base model.  found: its images.  weights: fingerprints of what the adapter rests on.
     """
 
     decision: Decision
@@ -40,7 +40,7 @@ def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Ident
     """Which run this is, and where it is kept; nothing is written there.
 
     scan: as `emote.data.prepared.scan`. Raises ConfigError for what can be told without loading: places that cannot be
-    written to, a device that is not there, a base model or pictures that cannot be read.
+    written to, a device that is not there, a base model or images that cannot be read.
     """
     _check_writable(config)
     decision, base = _hardware_and_model(config)
@@ -48,7 +48,7 @@ def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Ident
     weights = {
         part: components.fingerprint(base, part, variant=config.model.variant, cache_dir=Path(config.run.cache_dir))
         for part in ("unet", "vae", "text_encoder")
-    } | start_key(config.lora)
+    } | warm_start_key(config.lora)
     name = f"{config.name}-{identity(config, found.identity, weights)}"
     return Identified(decision, base, found, weights, RunFolder(Path(config.run.dir) / name))
 

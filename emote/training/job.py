@@ -12,11 +12,11 @@ from typing import NoReturn
 import torch
 
 from emote.config import Config
-from emote.data.cache import PictureEncoder, TextEncoder
+from emote.data.cache import ImageEncoder, TextEncoder
 from emote.data.prepared import Prepared, Scan, layout_of, prepare
 from emote.evaluation.held_out import HeldOut
 from emote.lora.adapter import attach
-from emote.lora.warm_start import start_from
+from emote.lora.warm_start import warm_start
 from emote.models import components
 from emote.models.precision import Decision
 from emote.models.prompts import PromptEncoder
@@ -65,7 +65,7 @@ def build_job(
 
     weights: fingerprints of what the adapter rests on.
     """
-    # what the base model's losses and pictures depend on, beside the pictures and prompts themselves
+    # what the base model's losses and images depend on, beside the images and prompts themselves
     base_key = repr((weights, decision.frozen, decision.device, config.trainer.compile, layout_of(config.data)))
     return Job(
         config=config,
@@ -94,15 +94,15 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
     """Encode what is not encoded yet. VAE and text encoder exist only within this call."""
     device = decision.device
 
-    def load_picture_encoder() -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    def load_image_encoder() -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
         # float32: half precision overflows in SD's VAE, and this happens once
         vae = components.load_vae(base, torch.float32, device, variant=config.model.variant)
-        return lambda pixels: components.encode_pictures(vae, pixels.to(device))
+        return lambda pixels: components.encode_images(vae, pixels.to(device))
 
     def load_text_encoder() -> Callable[[list[str]], torch.Tensor]:
         return PromptEncoder(base, device, variant=config.model.variant)
 
-    prepared = _prepare(config, weights, found, load_picture_encoder, load_text_encoder)
+    prepared = _prepare(config, weights, found, load_image_encoder, load_text_encoder)
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -122,14 +122,14 @@ def _prepare(
     config: Config,
     weights: dict[str, str],
     found: Scan,
-    load_picture_encoder: Callable[[], PictureEncoder],
+    load_image_encoder: Callable[[], ImageEncoder],
     load_text_encoder: Callable[[], TextEncoder],
 ) -> Prepared:
     return prepare(
         found,
         config.data,
-        load_picture_encoder=load_picture_encoder,
-        picture_encoder_key=weights["vae"],
+        load_image_encoder=load_image_encoder,
+        image_encoder_key=weights["vae"],
         load_text_encoder=load_text_encoder,
         text_encoder_key=weights["text_encoder"],
         cache_dir=Path(config.run.cache_dir),
@@ -143,7 +143,7 @@ def _build_module(config: Config, base: Path, prepared: Prepared, decision: Deci
     if config.trainer.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     attach(unet, config.lora)
-    start_from(unet, config.lora)
+    warm_start(unet, config.lora)
     scheduler = components.load_scheduler(base)
     pixels_a_latent = config.data.resolution // prepared.latents.latent_shape[-1]
     module = LoraModule(unet, scheduler, prepared.text.get(""), config.trainer, config.seed, pixels_a_latent)

@@ -21,7 +21,7 @@ from PIL import Image
 from emote.config import Config, LoggerConfig
 from emote.hub.background import within
 from emote.hub.client import NotNow
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.errors import ConfigError
 
 PROBE_S, INIT_S, FINISH_S = 3.0, 20.0, 60.0  # that a run waits for W&B: is it there, at the start, at the end
@@ -32,7 +32,7 @@ NAMES = {
 }  # fmt: skip
 OLD_HOST = "api.wandb.ai"  # whose keys W&B still takes
 SAMPLES, TABLE = "samples", "samples_table"
-GAP = 4  # px between a base picture and a fine-tuned one
+GAP = 4  # px between a base image and a fine-tuned one
 
 
 def build_loggers(
@@ -62,7 +62,7 @@ def open_run(config: LoggerConfig, root: Path, identity: str, /, **more: Any) ->
         import wandb
     except ImportError as error:
         raise ConfigError(
-            'logger=wandb needs the package wandb: pip install "emote[wandb]"; or say logger=csv'
+            'logger=wandb needs the package wandb: pip install "emote[wandb]"; or set logger=csv'
         ) from error
     root.mkdir(parents=True, exist_ok=True)
     wanted: dict[str, Any] = {"group": config.group, "project": config.project, "entity": config.entity,
@@ -70,7 +70,7 @@ def open_run(config: LoggerConfig, root: Path, identity: str, /, **more: Any) ->
     run = _start(wanted) if _may_be_online() else None
     if run is None:
         run = wandb.init(**wanted, mode="offline", settings=_settings())
-        say(f"W&B: offline; later: {_sync(sorted((root / 'wandb').glob(f'offline-run-*-{identity}')))}")
+        echo(f"W&B: offline; later: {_sync(sorted((root / 'wandb').glob(f'offline-run-*-{identity}')))}")
     return run
 
 
@@ -78,7 +78,7 @@ def _may_be_online() -> bool:
     if os.environ.get("WANDB_MODE", "online") != "online" or not has_key():
         return False
     if not _is_there():
-        say("W&B: it cannot be reached")
+        echo("W&B: it cannot be reached")
         return False
     return True
 
@@ -91,7 +91,7 @@ def _start(wanted: dict[str, Any]) -> Any:
         return wandb.init(**wanted, mode="online", resume="allow", settings=_settings())
     except Exception as error:  # W&B's own, and what its client raises; no run ends for its log
         wandb.teardown()  # else the id is in use
-        say(f"W&B: {' '.join(str(error).split())[:160]}")
+        echo(f"W&B: {' '.join(str(error).split())[:160]}")
         return None
 
 
@@ -162,7 +162,7 @@ def log_samples(
     loggers: Sequence[Any], step: int, prompts: Sequence[str], seeds: Sequence[int],
     base: Sequence[Image.Image], tuned: Sequence[Image.Image],
 ) -> None:  # fmt: skip
-    """Each prompt's pictures side by side with a caption, and all as a table."""
+    """Each prompt's images side by side with a caption, and all as a table."""
     if not loggers:
         return
     import wandb
@@ -184,7 +184,7 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def log_delivery(loggers: Sequence[Any], config: Config, name: str, path: Path) -> None:
-    """The pictures of a finished step count, and with `logger.artifact` its adapter in both formats."""
+    """The images of a finished step count, and with `logger.artifact` its adapter in both formats."""
     if not loggers:
         return
     step = config.trainer.max_steps
@@ -218,7 +218,7 @@ def close_run(run: Any, root: Path) -> None:
     try:
         within(FINISH_S + 10, run.finish)
     except NotNow:
-        say(f"W&B: not everything was uploaded; later: {_sync(sorted((root / 'wandb').glob(f'run-*-{run.id}')))}")
+        echo(f"W&B: not everything was uploaded; later: {_sync(sorted((root / 'wandb').glob(f'run-*-{run.id}')))}")
 
 
 def _sync(directories: list[Path]) -> str:

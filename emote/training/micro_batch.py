@@ -13,7 +13,7 @@ from emote.config import Config, micro_batch, share_of_device
 from emote.data.prepared import TrainingSet
 from emote.lora.adapter import trainable
 from emote.training.job import Job
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.errors import ConfigError
 
 
@@ -21,7 +21,7 @@ def fit_micro_batch(job: Job) -> Config:
     """The configuration with a ceiling under which a step runs on the job's device: its own, where that does.
 
     One forward and backward pass is made with each size that is tried. Nothing of it is left: randomness has no state.
-    Raises ConfigError where not even one picture fits.
+    Raises ConfigError where not even one image fits.
     """
     config, wanted = job.config, micro_batch(job.config.trainer)
     share = share_of_device(config.trainer)
@@ -29,14 +29,14 @@ def fit_micro_batch(job: Job) -> Config:
     found = largest_that_fits(sizes, lambda size: _pass(job, size))
     if found is None:
         raise ConfigError(
-            "not even one picture at a time fits the GPU's memory; say a smaller data.resolution or "
+            "not even one image at a time fits the GPU's memory; use a smaller data.resolution or "
             "trainer.gradient_checkpointing=true, or end what else uses the GPU"
         )
     if found == wanted:
         return config
-    say(
+    echo(
         f"micro-batch {found} instead of {wanted}, which does not fit the GPU's memory; a step still learns from "
-        f"{config.trainer.batch_size} pictures, in {share // found} passes"
+        f"{config.trainer.batch_size} images, in {share // found} passes"
     )
     return replace(config, trainer=replace(config.trainer, max_micro_batch=found))
 

@@ -13,7 +13,7 @@ from emote.config import Schedule, TrainerConfig
 from emote.diffusion import objective
 from emote.lora.adapter import adapter_state, load_adapter_state, trainable
 from emote.models.conditioning import predict
-from emote.training.distributed.process_group import mean_over_team
+from emote.training.distributed.process_group import mean_over_processes
 
 Batch = dict[str, torch.Tensor]
 
@@ -89,7 +89,7 @@ class LoraModule(pl.LightningModule):
 
     def take_loss(self) -> float:
         """The mean over the micro-batches of the last optimizer step, of all processes that train together."""
-        mean = float(mean_over_team(torch.stack(self._losses).mean()))
+        mean = float(mean_over_processes(torch.stack(self._losses).mean()))
         self._losses.clear()
         return mean
 

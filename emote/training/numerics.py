@@ -11,12 +11,12 @@ from emote.config import Config, micro_batch
 from emote.models.precision import Decision
 from emote.runs.environment import device_name
 from emote.runs.run_folder import RunFolder
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import write_json
 
 
-def check_arithmetic(config: Config, decision: Decision, folder: RunFolder) -> bool:
+def check_numerics(config: Config, decision: Decision, folder: RunFolder) -> bool:
     """Compare with what the first steps were computed on. Returns whether the run is now a mixed one.
 
     Raises ConfigError where precision, micro-batch or the number of processes differ and `run.mixed` does not allow it.
@@ -41,10 +41,10 @@ def check_arithmetic(config: Config, decision: Decision, folder: RunFolder) -> b
     ):
         raise ConfigError(
             f"this run was begun with other arithmetic ({'; '.join(changed)}), so it would not stay bit-identical\n"
-            "say run.mixed=true to go on all the same, or run.fresh=true to start again"
+            "set run.mixed=true to go on all the same, or run.fresh=true to start again"
         )
     if changed:
-        say(f"note: going on with other arithmetic ({'; '.join(changed)}); bit-identity is not promised")
+        echo(f"note: going on with other arithmetic ({'; '.join(changed)}); bit-identity is not promised")
         before["mixed"] = True
         write_json(path, before)
     return bool(before["mixed"])

@@ -23,7 +23,7 @@ from emote.training.callbacks.progress import progress_bar
 from emote.training.module import LoraModule
 from emote.util.errors import ConfigError
 from emote.util.files import write_with
-from emote.util.memoize import once
+from emote.util.memoize import memoize
 
 
 class Sampler:
@@ -38,7 +38,7 @@ class Sampler:
         resolution: int,
         base_key: str,
     ) -> None:
-        """base_key: what the base model's pictures depend on beside the prompts and settings."""
+        """base_key: what the base model's images depend on beside the prompts and settings."""
         self.config = config
         self.load_vae = load_vae
         self.text = text
@@ -49,7 +49,7 @@ class Sampler:
         self._base_key = base_key
 
     def draw(self, module: LoraModule, what: str) -> list[Image.Image]:
-        """The adapter's pictures, in the order of the prompts."""
+        """The adapter's images, in the order of the prompts."""
         if not self.config.prompts:
             return []
         if self._vae is None:
@@ -60,7 +60,7 @@ class Sampler:
         with progress_bar() as bar:
             task = bar.add_task(f"drawing {what}", total=len(self.seeds), note="")
             with adapter_scaled(module.unet, self.config.lora_scale):
-                pictures = generate(
+                images = generate(
                     module.unet,
                     self._vae,
                     self.noise_schedule,
@@ -75,20 +75,20 @@ class Sampler:
         module.train(was_training)
         self._vae.to("cpu")
         gc.collect()
-        return pictures
+        return images
 
     def base(self, module: LoraModule) -> list[Image.Image]:
-        """The base model's pictures, drawn once a process."""
+        """The base model's images, drawn once a process."""
         key = repr((self._base_key, self.config, self.resolution))
         with without_adapter(module.unet):
-            return once(key, lambda: self.draw(module, "with the base model"))
+            return memoize(key, lambda: self.draw(module, "with the base model"))
 
     def write_sheet(
         self, path: Path, module: LoraModule, title: str, singles: Path | None = None, model: str = "", run: str = ""
     ) -> tuple[list[Image.Image], list[Image.Image]]:
-        """The before/after sheet; with `singles` also each picture, its settings in the PNG's text.
+        """The before/after sheet; with `singles` also each image, its settings in the PNG's text.
 
-        Returns the base model's pictures and the adapter's.
+        Returns the base model's images and the adapter's.
 
         model: what the base is called. run: what `run=` will find the adapter by.
         """
@@ -101,13 +101,13 @@ class Sampler:
         info.add_text("Title", title)
         write_with(path, lambda temporary: sheet.save(temporary, format="PNG", pnginfo=info))
         if singles is not None:
-            for kind, pictures in (("base", base), ("fine-tuned", tuned)):
-                for i, picture in enumerate(pictures):
-                    save_png(picture, singles / f"{i:02d}-{kind}.png", self._text(i, kind == "fine-tuned", model, run))
+            for kind, images in (("base", base), ("fine-tuned", tuned)):
+                for i, image in enumerate(images):
+                    save_png(image, singles / f"{i:02d}-{kind}.png", self._text(i, kind == "fine-tuned", model, run))
         return base, tuned
 
     def _text(self, index: int, tuned: bool, model: str, run: str) -> str | None:
-        """How a picture was drawn; None for the empty prompt, which nobody can ask for again."""
+        """How an image was drawn; None for the empty prompt, which nobody can ask for again."""
         try:
             request = Request(
                 prompt=self.config.prompts[index],

@@ -15,13 +15,13 @@ from emote.runs.environment import device_name, git_revision, package_versions, 
 from emote.runs.identity import deliverable_key
 from emote.runs.metrics_file import Row
 from emote.training.job import Job
-from emote.util.timer import Clock
+from emote.util.timer import Timer
 
 MEAN_OF_STEPS = 500  # as the reported run's losses
 
 
 def summarise(
-    job: Job, command: list[str], started_at: int, rows: Sequence[Row], compared: PairedResult | None, clock: Clock
+    job: Job, command: list[str], started_at: int, rows: Sequence[Row], compared: PairedResult | None, timer: Timer
 ) -> dict[str, Any]:
     """All keys but `files`, which the delivery adds.
 
@@ -39,7 +39,7 @@ def summarise(
         "resumed_from_step": started_at or None,
         "train_loss": loss_means(rows),
         "validation_loss": compared.as_dict() if compared else {"base": None, "final": None},
-        "seconds": clock.seconds(),
+        "seconds": timer.seconds(),
         "seconds_per_step": per_step,
         "images_per_second": config.trainer.batch_size / per_step,
         "peak_memory_bytes": peak_memory_bytes(decision.device),

@@ -33,7 +33,7 @@ def speaking_for(name: str, log: Path | None) -> Iterator[None]:
         _log, _speaker = before
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """One line for the terminal (above a progress bar, if there is one) and for the log."""
     console.print(f"{_speaker}{text}", markup=False)
     if _log is not None:
@@ -41,14 +41,14 @@ def say(text: str) -> None:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
 
-class _SayHandler(logging.Handler):
+class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        echo(self.format(record))
 
 
-def say_warnings() -> None:
+def show_warnings() -> None:
     """Notices of emote's own modules (waiting for another process, a damaged cache) reach the terminal and the log."""
     logger = logging.getLogger("emote")
-    if not any(isinstance(handler, _SayHandler) for handler in logger.handlers):
-        logger.addHandler(_SayHandler())
+    if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
+        logger.addHandler(_ConsoleHandler())
         logger.propagate = False

@@ -9,7 +9,7 @@ T = TypeVar("T")
 _known: dict[str, object] = {}
 
 
-def once(key: str, compute: Callable[[], T]) -> T:
+def memoize(key: str, compute: Callable[[], T]) -> T:
     """What `compute` gave for this key before, or gives now. key: everything that it depends on, as text."""
     if key not in _known:
         _known[key] = compute()

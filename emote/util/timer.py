@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Clock:
+class Timer:
     """Started when it is made. `with clock.phase("train"):` adds to that phase."""
 
     PHASES = ("cache", "train", "sample")

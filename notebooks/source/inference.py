@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Draw with a fine-tuned model
 #
-# The base model against the fine-tuned one with the same noise, and what strength, guidance and seed do. The pictures
+# The base model against the fine-tuned one with the same noise, and what strength, guidance and seed do. The images
 # below are of `make quickstart`: the miniature, which knows Twemoji, after 600 steps on OpenMoji.
 #
 # Outside a notebook the same is `python scripts/generate.py prompt="a fairy" "scales=[0.5, 1, 1.5]"`.
@@ -29,7 +29,7 @@ from emote.util.quiet import quiet_libraries
 
 quiet_libraries()
 
-from emote.inference.image_generator import Studio
+from emote.inference.image_generator import ImageGenerator
 from emote.inference.prompt_template import choose_template, in_template
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
@@ -37,19 +37,19 @@ from emote.models.locate import PROJECT
 from emote.tools.inspect.figures import grid
 
 adapter = find_adapter(RUN, PROJECT / RUNS)
-studio = Studio(adapter.base, device=DEVICE)
-studio.use(adapter)
+image_generator = ImageGenerator(adapter.base, device=DEVICE)
+image_generator.use(adapter)
 template = choose_template("auto", adapter.caption)
 
 
 def ask(subject, **settings):
-    """A picture to draw, in the words that the run was trained with."""
+    """An image to draw, in the words that the run was trained with."""
     usual = {"seed": SEED, "inference_steps": STEPS, "lora_scale": STRENGTH, "guidance_scale": adapter.guidance_scale}
     side = adapter.resolution
     return Request(prompt=in_template(subject, template), width=side, height=side, **usual | settings)
 
 
-print(f"{adapter.label} on {studio.base.label}, guidance {adapter.guidance_scale:g}")
+print(f"{adapter.label} on {image_generator.base.label}, guidance {adapter.guidance_scale:g}")
 print(f"a prompt: {ask(SUBJECTS[0]).prompt}")
 
 # %% [markdown]
@@ -58,8 +58,8 @@ print(f"a prompt: {ask(SUBJECTS[0]).prompt}")
 # Each column begins with the same noise: what differs is the adapter alone.
 
 # %%
-before = studio.draw([ask(subject, lora_scale=0) for subject in SUBJECTS])
-after = studio.draw([ask(subject) for subject in SUBJECTS])
+before = image_generator.draw([ask(subject, lora_scale=0) for subject in SUBJECTS])
+after = image_generator.draw([ask(subject) for subject in SUBJECTS])
 grid([before, after], columns=SUBJECTS, names=["base", f"fine-tuned,\nstrength {STRENGTH:g}"],
      title=f"Same prompt, same noise (seed {SEED})")  # fmt: skip
 
@@ -70,7 +70,7 @@ grid([before, after], columns=SUBJECTS, names=["base", f"fine-tuned,\nstrength {
 
 # %%
 strengths = [-0.5, 0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]
-drawn = studio.draw([ask(subject, lora_scale=k) for subject in SUBJECTS[:3] for k in strengths])
+drawn = image_generator.draw([ask(subject, lora_scale=k) for subject in SUBJECTS[:3] for k in strengths])
 rows = [drawn[start : start + len(strengths)] for start in range(0, len(drawn), len(strengths))]
 grid(rows, columns=[f"k = {k:g}" for k in strengths], names=SUBJECTS[:3], title="Strength of the adapter")
 
@@ -81,20 +81,20 @@ grid(rows, columns=[f"k = {k:g}" for k in strengths], names=SUBJECTS[:3], title=
 
 # %%
 scales = [1, 2, 3, 5, 7.5, 10, 15]
-drawn = studio.draw([ask(subject, guidance_scale=scale) for subject in SUBJECTS[:3] for scale in scales])
+drawn = image_generator.draw([ask(subject, guidance_scale=scale) for subject in SUBJECTS[:3] for scale in scales])
 rows = [drawn[start : start + len(scales)] for start in range(0, len(drawn), len(scales))]
 grid(rows, columns=[f"guidance {scale:g}" for scale in scales], names=SUBJECTS[:3], title="Guidance")
 
 # %% [markdown]
 # ## Seeds
 #
-# Other noise, other pictures. The same seed gives the same picture again.
+# Other noise, other images. The same seed gives the same image again.
 
 # %%
 seeds = list(range(8))
-drawn = studio.draw([ask(subject, seed=seed) for subject in SUBJECTS[:3] for seed in seeds])
+drawn = image_generator.draw([ask(subject, seed=seed) for subject in SUBJECTS[:3] for seed in seeds])
 rows = [drawn[start : start + len(seeds)] for start in range(0, len(drawn), len(seeds))]
-assert studio.draw([ask(SUBJECTS[0], seed=seeds[0])])[0].tobytes() == rows[0][0].tobytes()
+assert image_generator.draw([ask(SUBJECTS[0], seed=seeds[0])])[0].tobytes() == rows[0][0].tobytes()
 grid(rows, columns=[f"seed {seed}" for seed in seeds], names=SUBJECTS[:3], title="Seeds")
 
 # %% [markdown]
@@ -104,11 +104,11 @@ grid(rows, columns=[f"seed {seed}" for seed in seeds], names=SUBJECTS[:3], title
 
 # %%
 counts = [2, 4, 6, 8, 12, 20, 30, 50]
-drawn = studio.draw([ask(SUBJECTS[0], inference_steps=count) for count in counts])
+drawn = image_generator.draw([ask(SUBJECTS[0], inference_steps=count) for count in counts])
 grid([drawn], columns=[f"{count} steps" for count in counts], names=SUBJECTS[:1], title="Denoising steps")
 
 # %% [markdown]
-# Each picture knows what it was drawn from, in the form that A1111 reads:
+# Each image knows what it was drawn from, in the form that A1111 reads:
 
 # %%
 print(drawn[-1].info["parameters"])

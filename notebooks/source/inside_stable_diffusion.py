@@ -11,11 +11,11 @@
 #
 # One emoji is followed all the way: from pixels to latents, from words to numbers, through noise and back, and at last
 # through a LoRA fine-tuning and the two faults that kept one from learning. Each station is a few lines of code over
-# `emote` and one picture.
+# `emote` and one image.
 #
 # As it stands everything runs on the *miniature*, a Stable Diffusion in small that lies in this repository, in under
 # three minutes on a laptop without GPU. It has the same parts as Stable Diffusion 1.5, so `MODEL = "sd15"` runs the
-# same cells on that one (a download of several GB; a GPU is advisable). What the texts below say about the pictures is
+# same cells on that one (a download of several GB; a GPU is advisable). What the texts below say about the images is
 # about the miniature.
 #
 # In names of tensors the capitals are axes: B batch, C channels, H height, W width, T tokens.
@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 MODEL = "mini"  # or "sd15"
 EMOJI = "cat face"  # any Unicode name of an emoji
-SEED = 3  # of the noise that pictures begin with
+SEED = 3  # of the noise that images begin with
 GUIDANCE = 4.0  # with sd15, 7.5 is usual
 STEPS = 20  # of denoising
 TRAIN_STEPS = 120  # of the fine-tuning
@@ -48,7 +48,7 @@ from emote.data.art import art_items
 from emote.data.images import Layout, decode_for, lay_out
 from emote.diffusion import objective
 from emote.diffusion.samplers import make_scheduler
-from emote.inference.image_generator import Studio
+from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
 from emote.lora.adapter import attach, trainable
@@ -57,7 +57,7 @@ from emote.models import components
 from emote.models.conditioning import predict
 from emote.tools.inspect.attention import recorded
 from emote.tools.inspect.figures import BLUE, GREY, PALE, RED, grid, heat_over, plots, similarities
-from emote.tools.inspect.parts import Parts, emoji_picture
+from emote.tools.inspect.parts import Parts, emoji_image
 from emote.training.run import run
 
 sd = Parts(MODEL)
@@ -68,24 +68,24 @@ for part in ("vae", "unet"):
 # %% [markdown]
 # ## 1 What the VAE keeps
 #
-# Diffusion does not work on pixels. An autoencoder first turns the picture into a few small maps, the *latents*, and
+# Diffusion does not work on pixels. An autoencoder first turns the image into a few small maps, the *latents*, and
 # back at the end. For each latent number its encoder gives a mean $\mu$ and a variance $\sigma^2$, the *moments*;
 # training draws $z = \mu + \sigma \varepsilon$ afresh each time, with $\varepsilon \sim N(0, 1)$.
 #
 # **Look at:** the reconstruction, whose errors (shown five times as strong) sit on fine edges. The means are a small
-# picture of the emoji in each channel; the standard deviations are tiny beside them, so a draw looks like the mean.
+# image of the emoji in each channel; the standard deviations are tiny beside them, so a draw looks like the mean.
 # The last row sets one channel to its average before decoding: what is missing is what that channel keeps. Colours and
 # edges are spread over several channels, and the least certain of them (the largest $\sigma$) is hardly missed.
 
 # %%
-picture = emoji_picture(EMOJI, "twemoji", sd.side_px)
-mean_1CHW, logvar_1CHW = sd.encode(picture)
+image = emoji_image(EMOJI, "twemoji", sd.side_px)
+mean_1CHW, logvar_1CHW = sd.encode(image)
 std_1CHW = (logvar_1CHW / 2).exp()
 noise_1CHW = torch.randn(mean_1CHW.shape, generator=torch.Generator().manual_seed(SEED)).to(mean_1CHW)
 latents_1CHW = mean_1CHW + std_1CHW * noise_1CHW
 
 back, back_drawn = sd.decode(torch.cat([mean_1CHW, latents_1CHW]))
-difference = ImageChops.difference(picture, back).point(lambda value: min(255, 5 * value))
+difference = ImageChops.difference(image, back).point(lambda value: min(255, 5 * value))
 without = mean_1CHW.repeat(4, 1, 1, 1)
 for channel in range(4):
     without[channel, channel] = mean_1CHW[0, channel].mean()
@@ -93,7 +93,7 @@ for channel in range(4):
 pixels, numbers = 3 * sd.side_px**2, mean_1CHW.numel()
 print(f"{pixels:,} numbers in pixels, {numbers:,} in latents: {pixels // numbers} times fewer")
 grid(
-    [[picture, back, back_drawn, difference], [*mean_1CHW[0]], [*std_1CHW[0]], sd.decode(without)],
+    [[image, back, back_drawn, difference], [*mean_1CHW[0]], [*std_1CHW[0]], sd.decode(without)],
     names=["pixels", "mean μ\n(channels 1 to 4)", "standard\ndeviation σ", "decoded without\nthis channel"],
     below=[
         ["original", "decoded mean", "decoded draw", "error × 5"],
@@ -111,7 +111,7 @@ grid(
 # the end has read everything: its vectors are compared here, by the cosine of their angle.
 #
 # **Look at:** the blocks along the diagonal. Animals are like animals, fruits like fruits and vehicles like vehicles,
-# though nobody said which is which: the encoder learned it from pictures and their names. Colours count as well, so a
+# though nobody said which is which: the encoder learned it from images and their names. Colours count as well, so a
 # red heart is rather like a red apple.
 
 # %%
@@ -133,7 +133,7 @@ similarities(unit_ND @ unit_ND.T, names, "Station 2: how alike prompts are to CL
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon$$
 #
 # **Look at:** the same latents at ten timesteps with the same noise, decoded. The outline outlives the details: low
-# frequencies are drowned last. At the end hardly any signal is left, so a picture can begin with noise alone.
+# frequencies are drowned last. At the end hardly any signal is left, so an image can begin with noise alone.
 
 # %%
 alphas = sd.schedule.alphas_cumprod
@@ -167,7 +167,7 @@ figure
 # ## 4 What the UNet predicts
 #
 # From $x_t$, $t$ and the words the UNet predicts the noise, $\hat\varepsilon$. The formula above, solved for the
-# picture, says which one that implies:
+# image, says which one that implies:
 #
 # $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \hat\varepsilon}{\sqrt{\bar\alpha_t}}$$
 #
@@ -193,7 +193,7 @@ grid(
         "what it sees",
         "its $\\hat\\varepsilon$, channel 1",
         "the true ε,\nchannel 1",
-        "the picture $\\hat x_0$\nthat follows",
+        "the image $\\hat x_0$\nthat follows",
     ],
     below=[[""] * 10, [f"error {error:.3f}" for error in errors], [""] * 10, [""] * 10],
     title="Station 4: the UNet's prediction at each timestep",
@@ -222,7 +222,7 @@ grid(
         [start_1CHW[0, 0], ignoring[0, 0], reading[0, 0], 10 * (reading - ignoring)[0, 0]],
         sd.decode(torch.cat([(start_1CHW - spread * noise) / signal for noise in guided])),
     ],
-    names=["channel 1", "the picture $\\hat x_0$\nthat follows"],
+    names=["channel 1", "the image $\\hat x_0$\nthat follows"],
     below=[
         ["noise $x_t$", "$\\hat\\varepsilon$ without words", "$\\hat\\varepsilon$ with words", "difference × 10"],
         [f"s = {scale}" for scale in scales],
@@ -234,10 +234,10 @@ grid(
 # %% [markdown]
 # ## 6 The denoising trajectory
 #
-# Drawing a picture is this loop: predict the noise, let a sampler (here DPM-Solver++) take a step towards less of it,
+# Drawing an image is this loop: predict the noise, let a sampler (here DPM-Solver++) take a step towards less of it,
 # and again. The attention of station 7 is recorded on the way.
 #
-# **Look at:** above what the latents are at that step, below which picture the UNet has in mind. The second row is
+# **Look at:** above what the latents are at that step, below which image the UNet has in mind. The second row is
 # ahead of the first: where things go is decided early, the rest is cleaning up.
 
 # %%
@@ -260,30 +260,30 @@ grid(
         [*sd.decode(torch.cat([seen[i] for i in shown])), drawn],
         [*sd.decode(torch.cat([imagined[i] for i in shown])), drawn],
     ],
-    columns=[*(f"step {i + 1}, t = {int(sampler.timesteps[i])}" for i in shown), "the picture"],
-    names=["the latents $x_t$", "the picture $\\hat x_0$\nthat follows"],
+    columns=[*(f"step {i + 1}, t = {int(sampler.timesteps[i])}" for i in shown), "the image"],
+    names=["the latents $x_t$", "the image $\\hat x_0$\nthat follows"],
     title=f"Station 6: “{PROMPT}”, step by step",
 )
 
 # %% [markdown]
-# The loop is all there is: `emote`'s own drawing gives the same picture.
+# The loop is all there is: `emote`'s own drawing gives the same image.
 
 # %%
-studio = Studio(sd.base)
+image_generator = ImageGenerator(sd.base)
 request = Request(prompt=PROMPT, seed=SEED, width=sd.side_px, height=sd.side_px, inference_steps=STEPS,
                   guidance_scale=GUIDANCE)  # fmt: skip
-largest = max(high for _, high in ImageChops.difference(drawn, studio.draw([request])[0]).getextrema())
+largest = max(high for _, high in ImageChops.difference(drawn, image_generator.draw([request])[0]).getextrema())
 print(f"largest difference of a pixel: {largest} of 255")
 
 # %% [markdown]
 # ## 7 Where cross-attention looks for each word
 #
-# In its cross-attention layers each place of the picture asks a question $q$ and each token offers a key $k$; the
+# In its cross-attention layers each place of the image asks a question $q$ and each token offers a key $k$; the
 # place takes what the tokens hold in proportion to $\text{softmax}(q \cdot k / \sqrt d)$. The maps are the mean over
 # layers, heads and steps: bright is where a token is looked at most. Percentages are a token's share of all looking.
 #
 # **Look at:** the share of the tokens after the last word. They carry no word, but only they have read the whole
-# prompt (station 2), and so the picture looks at them most. Each word's own map shows where it counts: “cat” about
+# prompt (station 2), and so the image looks at them most. Each word's own map shows where it counts: “cat” about
 # eyes and nose, “face” around the figure. These maps are coarse: the miniature's finest layers have 16 × 16 places.
 
 # %%
@@ -293,7 +293,7 @@ after_HW = maps_THW[len(tokens) - 1 :].sum(dim=0)
 panels = [*zip(["start mark", *tokens[1:-1]], maps_THW, strict=False), ("end and padding", after_HW)]
 grid(
     [[drawn, *(heat_over(drawn, map_HW) for _, map_HW in panels)]],
-    columns=["the picture", *(name for name, _ in panels)],
+    columns=["the image", *(name for name, _ in panels)],
     below=[["", *(f"{float(map_HW.mean()):.1%}" for _, map_HW in panels)]],
     title="Station 7: where each token is looked at",
     cell_inches=1.6,
@@ -369,11 +369,11 @@ figure
 # An adapter's strength can be turned when it is used: $W + k\,\Delta W$.
 #
 # **Look at:** from $k = 0$, the base model, the black outlines come in; at $k = 1$ the adapter acts as it was trained,
-# and beyond that it exaggerates until the subject is lost. All pictures of a row begin with the same noise.
+# and beyond that it exaggerates until the subject is lost. All images of a row begin with the same noise.
 
 # %%
 found = find_adapter(str(delivered))
-studio.use(found)
+image_generator.use(found)
 strengths, subjects = [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5], [EMOJI, "fairy", "crying face"]
 requests = [
     Request(prompt=f"An emoji of {subject}, openmoji style", seed=SEED, width=found.resolution,
@@ -381,9 +381,9 @@ requests = [
             lora_scale=strength)
     for subject in subjects for strength in strengths
 ]  # fmt: skip
-pictures = studio.draw(requests)
+images = image_generator.draw(requests)
 grid(
-    [pictures[7 * row : 7 * row + 7] for row in range(len(subjects))],
+    [images[7 * row : 7 * row + 7] for row in range(len(subjects))],
     columns=[f"k = {strength}" for strength in strengths],
     names=subjects,
     title="Station 8: one adapter, seven strengths",
@@ -516,7 +516,7 @@ figure
 # cannot move (`grad_norm` and `stuck_share` in `metrics.csv`), and warns where either shows that nothing is learned.
 #
 # **From here:** change `EMOJI` and `SEED` at the top; draw with guidance and strengths in `inference.ipynb`; train on
-# your own pictures with `python train.py experiment=quickstart data=folder data.path=my_pictures`.
+# your own images with `python train.py experiment=quickstart data=folder data.path=my_images`.
 
 # %%
 folder.cleanup()

@@ -15,7 +15,7 @@
 # Fine-tunes Stable Diffusion 1.5 on emoji with a free T4. Choose *Runtime → Change runtime type → T4 GPU*, fill in
 # `REPOSITORY`, and run the cells from the top.
 #
-# Runs and the cache of encoded pictures lie on your drive, so a disconnect costs what was done since the last
+# Runs and the cache of encoded images lie on your drive, so a disconnect costs what was done since the last
 # checkpoint and no more.
 
 # %% tags=["parameters"]
@@ -78,7 +78,7 @@ COMMAND = f"train.py {RECIPE} run.dir={OUTPUT}/runs run.cache_dir={OUTPUT}/cache
 # ## Look
 #
 # The same prompts and the same noise, before and after, and the loss. The held-out loss is the one to watch: it is of
-# pictures that were kept from training, with the same noise each time.
+# images that were kept from training, with the same noise each time.
 
 # %%
 from IPython.display import Image, display

@@ -21,7 +21,7 @@ class Shade(Enum):
 class Words:
     run: str = key("which run")
     prompt: list[str] = key("what to draw", default=[])
-    seed: int = key("of the first picture", default=0, at_least=0)
+    seed: int = key("of the first image", default=0, at_least=0)
     scale: float | None = key("null: as trained", default=None)
     transparent: bool = key("cut out", default=False)
     shade: Shade = key("of the page", default=Shade.light)
@@ -49,7 +49,7 @@ def test_every_mistake_is_told_with_key_rule_value_and_the_nearest_name():
     with pytest.raises(ConfigError) as caught:
         read("promt=a", "seed=-1", "scale=big", "transparent=False?", "shade=drak", "hello")
     text = str(caught.value)
-    for line in ("promt is no key; did you mean prompt=?", "seed must be at least 0, got -1",
+    for line in ("unknown key promt; did you mean prompt=?", "seed must be at least 0, got -1",
                  "scale must be a number, got big", "transparent must be true or false, got False?",
                  "shade must be one of light, dark, got drak; did you mean dark?", "hello is no key=value",
                  "run= is missing: which run"):  # fmt: skip
@@ -62,5 +62,5 @@ def test_a_script_exits_2_for_a_mistake_and_explains_itself(capsys):
     assert capsys.readouterr().err.startswith("error: 3 mistakes")
     assert run_script(Words, lambda words: 0, "Draw.", ["--help"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Draw.") and "of the first picture" in out and "transparent=false" in out
+    assert out.startswith("Draw.") and "of the first image" in out and "transparent=false" in out
     assert run_script(Words, lambda words: None, "Draw.", ["run=x"]) == 0

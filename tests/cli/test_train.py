@@ -118,17 +118,17 @@ def files(tmp_path: Path) -> Callable[[str, str], list[str]]:
 # Mistakes in what was typed: each word, and the beginning of the line that tells what is wrong with it
 
 NAMES = {
-    "lora.rnak=8": "lora.rnak is no key; did you mean lora.rank?",
-    "dropout=0": "dropout is no key; did you mean lora.dropout?",
-    "lora/alpha=8": "lora/alpha is no key; did you mean lora.alpha?",
-    "trainer.max_step=9": "trainer.max_step is no key; did you mean trainer.max_steps?",
-    "hardwear=t4": "hardwear is no key; did you mean hardware?",
-    "zzz=1": "zzz is no key; `python train.py --help` lists them",
+    "lora.rnak=8": "unknown key lora.rnak; did you mean lora.rank?",
+    "dropout=0": "unknown key dropout; did you mean lora.dropout?",
+    "lora/alpha=8": "unknown key lora/alpha; did you mean lora.alpha?",
+    "trainer.max_step=9": "unknown key trainer.max_step; did you mean trainer.max_steps?",
+    "hardwear=t4": "unknown key hardwear; did you mean hardware?",
+    "zzz=1": "unknown key zzz; `python train.py --help` lists them",
     "data=openmoj": "data must be one of folder, hub, openmoji, stable_emote, twemoji, got openmoj; did you mean",
     "lora=8": "lora must be one of default, got 8; its keys are lora.rank, lora.alpha, lora.dropout,",
     "model=null": "model must be one of mini, sd15, sdxl, got null",
     "experiment/smoke=x": "experiment/smoke is an option; did you mean experiment=smoke?",
-    "logger@data=csv": "logger@data=csv gives logger another place (@data), where no key is; say logger=…",
+    "logger@data=csv": "logger@data=csv gives logger another place (@data), where no key is; set logger=…",
     "run=8": "run is a section, not a key; its keys are run.dir, run.cache_dir, run.fresh, run.mixed",
 }
 VALUES = {
@@ -144,7 +144,7 @@ VALUES = {
     "lora.alpha=nan": "lora.alpha must be a finite number, got nan",
     "lora.dropout=1": "lora.dropout must be below 1, got 1",
     "model.resolution=4": "model.resolution must be at least 8, got 4",
-    "lora={rnak: 8}": "lora.rnak is no key; did you mean lora.rank?",
+    "lora={rnak: 8}": "unknown key lora.rnak; did you mean lora.rank?",
     "callbacks.samples={seed: x}": "callbacks.samples.seed must be an integer, got x",
     "trainer.betas=[0.9,x]": "trainer.betas must be a list of numbers, got [0.9, 'x']",
     "trainer.compile=maybe": "trainer.compile must be true or false, got maybe",
@@ -152,14 +152,14 @@ VALUES = {
     "data.fit=padd": "data.fit must be one of pad, crop, got padd; did you mean pad?",
 }
 SIGNS = {
-    "+new.key=1": "new.key is no key; `python train.py --help` lists them (+ can add keys to callbacks.extra alone)",
-    "++x=1": "x is no key; `python train.py --help` lists them (+ can add keys to callbacks.extra alone)",
+    "+new.key=1": "unknown key new.key; `python train.py --help` lists them (+ can add keys to callbacks.extra alone)",
+    "++x=1": "unknown key x; `python train.py --help` lists them (+ can add keys to callbacks.extra alone)",
     "+lora.rank=1": "+lora.rank=1: lora.rank exists, + is for new keys; did you mean lora.rank=1?",
     "+experiment=smoke": "+experiment=smoke: experiment exists, + is for new keys; did you mean experiment=smoke?",
     "~model": "~model would remove model, which every run needs",
     "~lora.alpha": "~lora.alpha would remove lora.alpha, which every run needs",
-    "~data.margin": "~data.margin would remove data.margin, which every run needs; say data.margin=null for none",
-    "~twin": "~twin would remove twin, which every run needs; say twin=null for none",
+    "~data.margin": "~data.margin would remove data.margin, which every run needs; set data.margin=null for none",
+    "~twin": "~twin would remove twin, which every run needs; set twin=null for none",
 }
 WRITING = {
     "lora.targets=[to_q": "lora.targets=[to_q cannot be read: [ and ] do not match",
@@ -175,7 +175,7 @@ WRITING = {
 }
 TOGETHER = {  # found by the rules between the keys
     "lora.targets=[to_q,nonsense]": "lora.targets names nonsense, which no module of the UNet is called; modules are",
-    "data.resolution=250": "data.resolution must be divisible by 8 (one latent covers 8×8 pixels), got 250; say 248 or",
+    "data.resolution=250": "data.resolution must be divisible by 8 (one latent covers 8×8 pixels), got 250; use 248 or",
     "data.caption=An emoji": "data.caption must contain {text}, got 'An emoji'",
     "data.background=grene": "data.background must be random or a CSS colour such as white or #ffcc00, got 'grene'; "
     "did you mean green?",
@@ -184,15 +184,15 @@ TOGETHER = {  # found by the rules between the keys
 }
 ALONE = {
     "lora.targets=atention": "lora.targets must be one of attention, attention_ff, all or a list of modules, got at",
-    "data=folder": "data.path must name a directory with pictures when data=folder, got nothing; say data.path=…",
+    "data=folder": "data.path must name a directory with images when data=folder, got nothing; set data.path=…",
     "callbacks.extra.mine.x=1": "callbacks.extra.mine is new: write + before it",
     "--lora.rank=8": "--lora.rank=8 is no flag; did you mean lora.rank=8?",
     "--multi-run": "--multi-run is no flag; did you mean --multirun?",
     "--config-dir=nowhere": "--config-dir must name a directory, got nowhere",
-    "lora.alpha=${lora.rnk}": "lora.alpha refers to lora.rnk, which is no key; did you mean lora.rank?",
+    "lora.alpha=${lora.rnk}": "lora.alpha refers to lora.rnk, which is unknown; did you mean lora.rank?",
     "lora.rank=${name}": "lora.rank must be an integer: While dereferencing",
     "name=${oc.env:NO_SUCH_VARIABLE}": "name cannot be resolved: ",
-    "hydra.foo=1": "hydra.foo is no key of Hydra's",
+    "hydra.foo=1": "unknown key hydra.foo of Hydra's",
     "hydra/launcher=nope": "hydra/launcher must be one of basic",
 }
 
@@ -216,7 +216,7 @@ def test_a_typo_in_a_key_names_the_nearest_one(told: Told) -> None:
     typos = {f"{name[:-2]}{name[-1]}{name[-2]}": name for name in names if name[-1] != name[-2]}
     lines = told(*(f"{typo}=???" for typo in typos))
     for typo, name in typos.items():
-        assert f"{typo} is no key; did you mean {name}?" in lines
+        assert f"unknown key {typo}; did you mean {name}?" in lines
 
 
 def test_mistakes_of_every_kind_are_told_together(told: Told) -> None:
@@ -226,13 +226,13 @@ def test_mistakes_of_every_kind_are_told_together(told: Told) -> None:
 
 def test_a_wrong_value_under_a_wrong_name_is_told_too(told: Told) -> None:
     assert told("lora.rnak=eight") == [
-        "lora.rnak is no key; did you mean lora.rank?",
+        "unknown key lora.rnak; did you mean lora.rank?",
         "lora.rank must be an integer, got eight",
     ]
 
 
 def test_what_only_follows_from_a_mistake_is_not_told(told: Told) -> None:
-    assert told("data=folder", "dta.path=pictures") == ["dta.path is no key; did you mean data.path?"]
+    assert told("data=folder", "dta.path=images") == ["unknown key dta.path; did you mean data.path?"]
     assert told("model=minni", "data.resolution=60") == [
         "model must be one of mini, sd15, sdxl, got minni; did you mean mini?"
     ]
@@ -248,7 +248,7 @@ def test_a_batch_must_be_divisible_by_the_devices(told: Told) -> None:
 
 
 def test_cfg_does_not_show_what_would_be_refused(told: Told) -> None:
-    assert told("--cfg", "job", "+lora.new=1")[0].startswith("lora.new is no key")
+    assert told("--cfg", "job", "+lora.new=1")[0].startswith("unknown key lora.new")
     assert told("--cfg", "jobb")[0].startswith("argument --cfg/-c: invalid choice: 'jobb'")
     assert told("--cfg", "job", "-m", "seed=1,2")[0].startswith("--cfg shows one configuration")
 
@@ -305,10 +305,10 @@ def test_mistakes_in_a_file_are_told_together_with_its_name(told: Told, files: C
     assert all("experiment/typos.yaml: " in line for line in lines[1:])
     assert [line.split("typos.yaml: ")[-1] for line in lines] == [
         "seed must be at least 0, got -1",
-        "lora.rnak is no key; did you mean lora.rank?",
+        "unknown key lora.rnak; did you mean lora.rank?",
         "lora.rank must be an integer, got eight",
         "trainer.batch_size must be at least 1, got 0",
-        "new is no key; `python train.py --help` lists them",
+        "unknown key new; `python train.py --help` lists them",
     ]
 
 
@@ -480,7 +480,7 @@ def test_files_that_are_edited_while_a_sweep_runs_change_none_of_its_jobs(
 def test_jobs_that_are_the_same_run_are_refused_before_the_first_starts(jobs: list, told: Told) -> None:
     assert told("-m", "callbacks.samples.seed=1,2", "model=mini") == [
         "callbacks.samples.seed=1 and callbacks.samples.seed=2 are the same run to the same step: "
-        "callbacks.samples.seed does not decide what is learned; sweep over what does, or say name= as well"
+        "callbacks.samples.seed does not decide what is learned; sweep over what does, or set name= as well"
     ]
 
 
@@ -549,6 +549,6 @@ def test_help_comes_without_torch_from_any_directory(tmp_path: Path) -> None:
 def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:
     done = call(tmp_path, "lora.rnak=8")
     assert done.returncode == 2 and done.stdout == ""
-    assert "error: lora.rnak is no key; did you mean lora.rank?" in done.stderr and "Traceback" not in done.stderr
+    assert "error: unknown key lora.rnak; did you mean lora.rank?" in done.stderr and "Traceback" not in done.stderr
     assert not any(line.endswith("| torch") for line in done.stderr.splitlines())
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Pictures, configurations and encoders for the tests of emote.data."""
+"""Images, configurations and encoders for the tests of emote.data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def data_config(source: str = "folder", **values: Any) -> DataConfig:
     return DataConfig(source=Source[source], **{**defaults, **values})
 
 
-def picture(number: int, side: int = 16) -> Image.Image:
+def drawn(number: int, side: int = 16) -> Image.Image:
     """Noise that is a function of `number`."""
     pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
@@ -58,7 +58,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def bytes_of(number: int, side: int = 16) -> bytes:
-    return encoded(picture(number, side), compress_level=0)
+    return encoded(drawn(number, side), compress_level=0)
 
 
 def content_of(data: bytes) -> str:
@@ -66,17 +66,17 @@ def content_of(data: bytes) -> str:
 
 
 def items_of(count: int, first: int = 0, side: int = 16) -> dict[str, Item]:
-    """Generated pictures by their content hash; their bytes are generated at each read."""
-    items = [Item(f"{n}.png", f"picture {n}", f"{n}", partial(bytes_of, n, side)) for n in range(first, first + count)]
+    """Generated images by their content hash; their bytes are generated at each read."""
+    items = [Item(f"{n}.png", f"image {n}", f"{n}", partial(bytes_of, n, side)) for n in range(first, first + count)]
     return {content_of(item.read()): item for item in items}
 
 
 def write_folder(directory: Path, count: int, first: int = 0) -> Path:
-    """Captioned pictures, as kohya's scripts have them."""
+    """Captioned images, as kohya's scripts have them."""
     directory.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
         (directory / f"{number:03}.png").write_bytes(bytes_of(number))
-        (directory / f"{number:03}.txt").write_text(f"picture {number}")
+        (directory / f"{number:03}.txt").write_text(f"image {number}")
     return directory
 
 

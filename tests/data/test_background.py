@@ -66,8 +66,8 @@ def prepared(path: Path, cache: Path, **values: Any) -> Prepared:
     return prepare(
         scan(data),
         data,
-        load_picture_encoder=PaintEncoder().load,
-        picture_encoder_key="paint",
+        load_image_encoder=PaintEncoder().load,
+        image_encoder_key="paint",
         load_text_encoder=CountingTextEncoder().load,
         text_encoder_key="text",
         cache_dir=cache,
@@ -77,7 +77,7 @@ def prepared(path: Path, cache: Path, **values: Any) -> Prepared:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Three opaque pictures and nine transparent ones, over random colours, mirrored too."""
+    """Three opaque images and nine transparent ones, over random colours, mirrored too."""
     directory = tmp_path_factory.mktemp("mixed")
     return prepared(write(directory / "set"), directory / "cache", background="random", flip=True, held_out=0.25)
 
@@ -98,7 +98,7 @@ def test_random_gives_white_first_and_then_distinct_colours_by_content() -> None
     assert set(counts) == set(PALETTE) and min(counts.values()) > 90  # 120 each on average
 
 
-def test_opaque_pictures_are_padded_in_white_alone() -> None:
+def test_opaque_images_are_padded_in_white_alone() -> None:
     assert colours_of("random", "a", transparent=False) == (WHITE,) * COLOURS
 
 
@@ -166,7 +166,7 @@ def test_every_variant_lies_over_the_colour_that_its_caption_names(mixed: Prepar
     assert seen == {WHITE, *PALETTE}
 
 
-def test_opaque_pictures_are_the_same_in_every_variant(mixed: Prepared) -> None:
+def test_opaque_images_are_the_same_in_every_variant(mixed: Prepared) -> None:
     (example, *_) = [example for example in mixed.training if example.caption.startswith("photo")]
     means = [mixed.latents.get(example.content, variant)[0] for variant in range(len(mixed.latents.variants))]
     assert all(torch.equal(mean, means[n % 2]) for n, mean in enumerate(means))
@@ -219,7 +219,7 @@ def test_without_a_template_nothing_is_said(tmp_path: Path) -> None:
 def test_a_background_that_shows_nowhere_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     opaque = write(tmp_path / "opaque", transparent=0)
     prepared(opaque, tmp_path / "cache", background="random")
-    assert caplog.messages == ["data.background=random shows behind no picture: none of them is transparent"]
+    assert caplog.messages == ["data.background=random shows behind no image: none of them is transparent"]
     caplog.clear()
     prepared(opaque, tmp_path / "cache")
     prepared(write(tmp_path / "mixed"), tmp_path / "cache", background="random")
@@ -232,7 +232,7 @@ def build(items: dict[str, Item], directory: Path, background: str) -> CountingE
     return encoder
 
 
-def test_a_picture_that_is_cached_over_white_stays_as_it_was_kept(tmp_path: Path) -> None:
+def test_a_image_that_is_cached_over_white_stays_as_it_was_kept(tmp_path: Path) -> None:
     build(items_of(3), tmp_path, "white")
     (path,) = tmp_path.rglob("*.safetensors")
     with safe_open(path, framework="pt") as file:

@@ -76,7 +76,7 @@ def test_latents_are_what_the_encoder_returns(tmp_path: Path) -> None:
             torch.testing.assert_close(stored, expected)
 
 
-def test_the_second_variant_is_the_mirrored_picture(tmp_path: Path) -> None:
+def test_the_second_variant_is_the_mirrored_image(tmp_path: Path) -> None:
     items = items_of(5)
     both = build(items, tmp_path, mirrored=(False, True))
     mirrored = build(items, tmp_path, mirrored=(True,))
@@ -115,7 +115,7 @@ def test_content_is_the_hash_of_the_bytes(tmp_path: Path) -> None:
 def test_nothing_is_loaded_or_shown_when_all_is_cached(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     items = items_of(9)
     build(items, tmp_path)
-    assert "encoding pictures" in capfd.readouterr().err
+    assert "encoding images" in capfd.readouterr().err
     encoder = CountingEncoder()
     again = build(items, tmp_path, encoder)
     assert encoder.loads == 0 and capfd.readouterr() == ("", "")
@@ -145,20 +145,20 @@ def test_batches_always_have_the_same_size(tmp_path: Path) -> None:
     assert set(encoder.sizes) == {3}
 
 
-def test_the_order_of_the_pictures_changes_nothing(tmp_path: Path) -> None:
+def test_the_order_of_the_images_changes_nothing(tmp_path: Path) -> None:
     items = items_of(12)
     build(items, tmp_path / "a")
     build(dict(reversed(items.items())), tmp_path / "b")
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_one_picture_more_encodes_one_shard_anew(tmp_path: Path) -> None:
+def test_one_image_more_encodes_one_shard_anew(tmp_path: Path) -> None:
     build(items_of(40), tmp_path)
     before = files(tmp_path)
     for number in range(40, 45):
         encoder = CountingEncoder()
         build(items_of(40) | items_of(1, first=number), tmp_path, encoder)
-        assert len(encoder.sizes) <= 2 + 2  # five pictures at most, as one group or as two halves, in batches of 3
+        assert len(encoder.sizes) <= 2 + 2  # five images at most, as one group or as two halves, in batches of 3
     assert before.items() <= files(tmp_path).items()
 
 
@@ -197,13 +197,13 @@ def test_two_names_of_one_colour_share_the_cache(tmp_path: Path) -> None:
     assert encoder.loads == 0
 
 
-# Bad pictures
+# Bad images
 
 
-def test_a_bad_picture_is_remembered_and_not_decoded_again(tmp_path: Path) -> None:
+def test_a_bad_image_is_remembered_and_not_decoded_again(tmp_path: Path) -> None:
     items = items_of(9) | bad_item(b"broken")
     first = build(items, tmp_path)
-    assert first.bad == {content_of(b"broken"): "no kind of picture that can be read"}
+    assert first.bad == {content_of(b"broken"): "no kind of image that can be read"}
     assert content_of(b"broken") not in first
 
     def refuse() -> bytes:
@@ -215,7 +215,7 @@ def test_a_bad_picture_is_remembered_and_not_decoded_again(tmp_path: Path) -> No
         again.get(content_of(b"broken"))
 
 
-def test_a_set_of_bad_pictures_alone_never_loads_the_encoder(tmp_path: Path) -> None:
+def test_a_set_of_bad_images_alone_never_loads_the_encoder(tmp_path: Path) -> None:
     encoder = CountingEncoder()
     latents = build(bad_item(b"broken"), tmp_path, encoder)
     assert encoder.loads == 0 and len(latents.bad) == 1
@@ -224,18 +224,18 @@ def test_a_set_of_bad_pictures_alone_never_loads_the_encoder(tmp_path: Path) -> 
         _ = latents.latent_shape
 
 
-def test_no_pictures_at_all_are_no_error(tmp_path: Path) -> None:
+def test_no_images_at_all_are_no_error(tmp_path: Path) -> None:
     assert build({}, tmp_path).bad == {}
 
 
-def test_a_picture_that_changes_meanwhile_is_no_silent_mix(tmp_path: Path) -> None:
+def test_a_image_that_changes_meanwhile_is_no_silent_mix(tmp_path: Path) -> None:
     items = {content: replace(item, read=lambda: b"other bytes") for content, item in items_of(1).items()}
     with pytest.raises(ConfigError, match=r"0\.png has changed"):
         build(items, tmp_path)
     assert not files(tmp_path)
 
 
-def test_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
+def test_a_image_that_vanishes_is_named(tmp_path: Path) -> None:
     items = {content: replace(item, read=(tmp_path / "gone.png").read_bytes) for content, item in items_of(1).items()}
     with pytest.raises(ConfigError, match=r"0\.png can no longer be read"):
         build(items, tmp_path)
@@ -304,7 +304,7 @@ def test_of_two_processes_one_encodes_and_the_other_waits(tmp_path: Path) -> Non
     results = [process.communicate(timeout=300) for process in processes]
     assert sorted(out.split() for out, _ in results) == [["0", "20"], ["1", "20"]], results
     waited = [err for out, err in results if out.startswith("0")]
-    assert "another process is encoding these pictures" in waited[0]
+    assert "another process is encoding these images" in waited[0]
 
 
 @pytest.mark.parametrize("damage", ["flip a bit", "flip a bit of the header", "cut off", "empty", "longer"])
@@ -368,7 +368,7 @@ def test_the_header_names_contents_and_checksum(tmp_path: Path) -> None:
 
 
 def peak_growth_mb(count: int, side: int, directory: Path) -> tuple[float, float]:
-    """(growth of the peak RSS over that of the first tenth, the peak RSS) in MB of a process that caches pictures."""
+    """(growth of the peak RSS over that of the first tenth, the peak RSS) in MB of a process that caches images."""
     process = run(
         "import resource\n"
         "shards.MOST_KEYS = 128\n"
@@ -386,13 +386,13 @@ def peak_growth_mb(count: int, side: int, directory: Path) -> tuple[float, float
     return growth, peak
 
 
-def test_memory_stays_flat_while_pictures_are_cached(tmp_path: Path) -> None:
+def test_memory_stays_flat_while_images_are_cached(tmp_path: Path) -> None:
     growth, _ = peak_growth_mb(600, 128, tmp_path)  # 29 MB as pixels, 59 MB encoded or as floats
     assert growth < 25
 
 
 @pytest.mark.slow
-def test_caching_20000_pictures_takes_less_than_2_gb(tmp_path: Path) -> None:
+def test_caching_20000_images_takes_less_than_2_gb(tmp_path: Path) -> None:
     started = time.monotonic()
     growth, peak = peak_growth_mb(20_000, 64, tmp_path)
     print(f"peak {peak:.0f} MB, of which {growth:.0f} MB for the set's size, in {time.monotonic() - started:.0f} s")

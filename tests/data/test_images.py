@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from emote.data.images import BadImage, Layout, decode, figure_box, formats, lay_out, suffixes, to_pixels
-from tests.data.helpers import SVG, encoded, picture
+from tests.data.helpers import SVG, drawn, encoded
 
 WHITE, RED = (255, 255, 255), (255, 0, 0)
 
@@ -61,7 +61,7 @@ def test_a_dark_16_bit_grey_stays_dark() -> None:
     assert int(rgba(encoded(image, "TIFF"))[0, 1, 0]) == 1
 
 
-def test_float_pictures_are_scaled_from_1() -> None:
+def test_float_images_are_scaled_from_1() -> None:
     image = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
     assert [int(v) for v in rgba(encoded(image, "TIFF"))[0, :, 0]] == [0, 128, 255]
 
@@ -129,13 +129,13 @@ def test_a_narrow_svg_takes_no_more_memory_than_a_square_one() -> None:
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"no picture at all", "no kind of picture that can be read"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "cannot be read|no kind of picture"),
+        (b"no image at all", "no kind of image that can be read"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "cannot be read|no kind of image"),
         (b"<svg", "broken SVG"),
         (b"<svg><g></svg>", "broken SVG"),
         (b"<svg \xff\xfe>", "broken SVG"),
-        (encoded(picture(0))[:300], "truncated"),
-        (encoded(picture(0, 64), "JPEG")[:700], "truncated"),
+        (encoded(drawn(0))[:300], "truncated"),
+        (encoded(drawn(0, 64), "JPEG")[:700], "truncated"),
     ],
 )
 def test_a_broken_file_is_refused_in_words(data: bytes, reason: str) -> None:
@@ -146,7 +146,7 @@ def test_a_broken_file_is_refused_in_words(data: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF", "BMP", "TIFF"])
 def test_a_truncated_file_of_other_formats_is_refused(kind: str) -> None:
-    data = encoded(picture(0, 64), kind)
+    data = encoded(drawn(0, 64), kind)
     with pytest.raises(BadImage):
         decode(data[: len(data) // 2], 32)
 
@@ -197,7 +197,7 @@ def test_the_figure_is_found_on_an_opaque_background_whatever_its_colour() -> No
         assert figure_box(image) == (5, 6, 10, 12)
 
 
-def test_pad_keeps_the_whole_picture_and_crop_fills_the_square() -> None:
+def test_pad_keeps_the_whole_image_and_crop_fills_the_square() -> None:
     image = Image.new("RGB", (40, 20), "red")
     padded = to_pixels(encoded(image), Layout(20, fit="pad"))
     cropped = to_pixels(encoded(image), Layout(20, fit="crop"))
@@ -214,7 +214,7 @@ def test_crop_fills_what_the_margin_leaves() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1000), (1000, 1), (1, 1)])
 @pytest.mark.parametrize("layout", [Layout(16), Layout(16, fit="crop"), Layout(16, margin=0.03)])
-def test_thin_pictures_are_laid_out(size: tuple[int, int], layout: Layout) -> None:
+def test_thin_images_are_laid_out(size: tuple[int, int], layout: Layout) -> None:
     image = Image.new("RGBA", size, (255, 0, 0, 255))
     if layout.margin is not None:
         image.putpixel((0, 0), (0, 0, 255, 255))
@@ -224,18 +224,18 @@ def test_thin_pictures_are_laid_out(size: tuple[int, int], layout: Layout) -> No
 
 
 @pytest.mark.parametrize("layout", [Layout(16), Layout(16, fit="crop"), Layout(16, margin=0.03)])
-def test_a_fully_transparent_picture_is_bad(layout: Layout) -> None:
+def test_a_fully_transparent_image_is_bad(layout: Layout) -> None:
     with pytest.raises(BadImage, match="nothing is visible"):
         lay_out(Image.new("RGBA", (8, 8)), layout)
 
 
 def test_flip_mirrors_left_and_right() -> None:
-    data = encoded(picture(3))
+    data = encoded(drawn(3))
     assert (to_pixels(data, Layout(16), flip=True) == to_pixels(data, Layout(16))[:, ::-1]).all()
 
 
 def test_pixels_are_a_function_of_the_bytes() -> None:
-    data = encoded(picture(4, 50), "JPEG")
+    data = encoded(drawn(4, 50), "JPEG")
     assert (to_pixels(data, Layout(16)) == to_pixels(bytes(data), Layout(16))).all()
     with Image.open(io.BytesIO(data)) as image:
         assert image.size == (50, 50)

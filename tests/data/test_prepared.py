@@ -23,8 +23,8 @@ def prepared(path: Path, cache: Path, **values: Any) -> Prepared:
     return prepare(
         scan(data),
         data,
-        load_picture_encoder=CountingEncoder().load,
-        picture_encoder_key="conv",
+        load_image_encoder=CountingEncoder().load,
+        image_encoder_key="conv",
         load_text_encoder=CountingTextEncoder().load,
         text_encoder_key="text",
         cache_dir=cache,
@@ -102,16 +102,16 @@ def test_skip_goes_on_up_to_one_half() -> None:
 def test_nothing_left_is_an_error_under_any_policy(policy: OnBadItem) -> None:
     with pytest.raises(ConfigError, match=r"0\.png: broken"):
         apply_policy(0, BAD[:1], policy)
-    with pytest.raises(ConfigError, match="no pictures"):
+    with pytest.raises(ConfigError, match="no images"):
         apply_policy(0, [], policy)
 
 
-def test_pictures_that_cannot_be_decoded_fall_under_the_policy(tmp_path: Path) -> None:
+def test_images_that_cannot_be_decoded_fall_under_the_policy(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "set", 3)
     (path / "000.png").write_bytes(b"broken")
     ready = prepared(path, tmp_path / "cache")
     assert sorted(example.name for example in ready.training) == ["001.png", "002.png"]
-    assert [str(item) for item in ready.skipped] == ["000.png: no kind of picture that can be read"]
+    assert [str(item) for item in ready.skipped] == ["000.png: no kind of image that can be read"]
     for _ in range(2):  # from the cache as well
         with pytest.raises(ConfigError, match=r"1 item cannot be used.*\n  000\.png"):
             prepared(path, tmp_path / "cache", on_bad_item=OnBadItem.fail)
@@ -146,16 +146,16 @@ def test_the_split_does_not_depend_on_the_order_of_the_files(tmp_path: Path) -> 
         assert first == second
 
 
-def test_the_same_picture_is_never_on_both_sides(tmp_path: Path) -> None:
+def test_the_same_image_is_never_on_both_sides(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "set", 12)
-    for number in range(1, 12, 2):  # pairs of one picture under two names
+    for number in range(1, 12, 2):  # pairs of one image under two names
         (path / f"{number:03}.png").write_bytes(bytes_of(number - 1))
     ready = prepared(path, tmp_path / "cache", held_out=0.3)
     assert len(ready.held_out) == 4
     assert not {e.content for e in ready.training} & {e.content for e in ready.held_out}
 
 
-def test_concepts_are_joined_through_any_chain_of_pictures() -> None:
+def test_concepts_are_joined_through_any_chain_of_images() -> None:
     joined = join_concepts([("c", "1"), ("b", "1"), ("b", "2"), ("a", "2"), ("d", "3")])
     assert joined == {"a": "a", "b": "a", "c": "a", "d": "d"}
 
@@ -183,7 +183,7 @@ def positions(entries: TrainingSet, micro_batch: int) -> list[list[int]]:
     return [batch["position"].tolist() for batch in DataLoader(entries, batch_size=micro_batch)]
 
 
-def test_batches_hold_the_pictures_of_the_order(ready: Prepared) -> None:
+def test_batches_hold_the_images_of_the_order(ready: Prepared) -> None:
     batch = next(iter(DataLoader(TrainingSet(ready, 7, 4, 8, 16), batch_size=4)))
     assert batch["mean"].shape == batch["logvar"].shape == (4, 4, 4, 4)
     assert batch["embedding"].shape == (4, 5, 3)

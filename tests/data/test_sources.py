@@ -13,7 +13,7 @@ from emote.data.item import Item, Skipped
 from emote.data.naming import catalogue, concept_of
 from emote.data.sources import open_source
 from emote.util.errors import ConfigError
-from tests.data.helpers import SVG, bytes_of, data_config, encoded, picture, write_folder
+from tests.data.helpers import SVG, bytes_of, data_config, drawn, encoded, write_folder
 
 
 def reasons(skipped: list[Skipped]) -> dict[str, str]:
@@ -77,14 +77,14 @@ def test_braces_in_a_caption_are_text(tmp_path: Path) -> None:
     assert captions(open_source(data_config(path=tmp_path))[0]) == {"000.png": "a {text} {0}"}
 
 
-def test_every_kind_of_picture_in_every_subdirectory_is_found(tmp_path: Path) -> None:
+def test_every_kind_of_image_in_every_subdirectory_is_found(tmp_path: Path) -> None:
     names = ["a.png", "B.JPG", "c.webp", "d/e.gif", "d/f/g.svg", "d/f/h.bmp", "i.tiff"]
     for name in [*names, "notes.md", ".hidden.png", ".git/x.png", "__MACOSX/y.png"]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         kinds = {".jpg": "JPEG", ".tiff": "TIFF"}
         kind = kinds.get(path.suffix.lower(), path.suffix[1:].upper())
-        path.write_bytes(SVG.encode() if kind in ("SVG", "MD") else encoded(picture(0), kind))
+        path.write_bytes(SVG.encode() if kind in ("SVG", "MD") else encoded(drawn(0), kind))
         path.with_suffix(".txt").write_text(name)
     items, skipped = open_source(data_config(path=tmp_path))
     assert [item.name for item in items] == sorted(names) and not skipped
@@ -114,10 +114,10 @@ def test_a_folder_takes_captions_from_metadata(tmp_path: Path, kind: str) -> Non
 def test_metadata_goes_before_sidecars_and_sidecars_fill_its_gaps(tmp_path: Path) -> None:
     write_folder(tmp_path, 2)
     jsonl(tmp_path / "metadata.jsonl", {"file_name": "000.png", "text": "named"})
-    assert captions(open_source(data_config(path=tmp_path))[0]) == {"000.png": "named", "001.png": "picture 1"}
+    assert captions(open_source(data_config(path=tmp_path))[0]) == {"000.png": "named", "001.png": "image 1"}
 
 
-def test_a_picture_with_two_captions_is_two_items(tmp_path: Path) -> None:
+def test_a_image_with_two_captions_is_two_items(tmp_path: Path) -> None:
     write_folder(tmp_path, 1)
     jsonl(tmp_path / "metadata.jsonl", *({"file_name": "000.png", "text": text} for text in ("a", "b")))
     assert [item.caption for item in open_source(data_config(path=tmp_path))[0]] == ["a", "b"]
@@ -138,7 +138,7 @@ def test_what_has_no_caption_is_left_out_with_the_reason(tmp_path: Path) -> None
     jsonl(
         tmp_path / "metadata.jsonl",
         {"file_name": "gone.png", "text": "gone"},
-        {"file_name": "003.txt", "text": "no picture"},
+        {"file_name": "003.txt", "text": "no image"},
         {"file_name": "../000.png", "text": "outside"},
     )
     items, skipped = open_source(data_config(path=tmp_path))
@@ -148,7 +148,7 @@ def test_what_has_no_caption_is_left_out_with_the_reason(tmp_path: Path) -> None
     assert found["001.png"] == "its caption is empty"
     assert found["002.png"].startswith("its .txt cannot be read")
     assert found["gone.png"] == "named by metadata.jsonl line 1, but there is no such file"
-    assert "no kind of picture" in found["003.txt"] and "no such file" in found["../000.png"]
+    assert "no kind of image" in found["003.txt"] and "no such file" in found["../000.png"]
 
 
 @pytest.mark.parametrize("text", [None, "", "  "])
@@ -171,7 +171,7 @@ def test_an_empty_caption_in_metadata_is_left_out(tmp_path: Path, text: str | No
         (
             "metadata.jsonl",
             '{"name": "000.png", "text": "a"}\n',
-            r"line 1 must name a picture in file_name; it has name",
+            r"line 1 must name an image in file_name; it has name",
         ),
         ("metadata.jsonl", '{"file_name": "000.png", "text": 5}\n', r"line 1: text must be text, got 5"),
         ("metadata.jsonl", '{"file_name": "000.png", "text": "\\ud83d"}\n', r"line 1: text holds half a character"),
@@ -184,7 +184,7 @@ def test_an_empty_caption_in_metadata_is_left_out(tmp_path: Path, text: str | No
         ("metadata.csv", "file_name,text\n000.png,a, b\n", r"metadata\.csv line 2 has 3 fields, its header 2"),
         ("metadata.csv", "file_name,text\n000.png\n", r"metadata\.csv line 2 has 1 fields, its header 2"),
         ("metadata.csv", 'file_name,text\n000.png,"a\n', r"metadata\.csv line 2 is no CSV"),
-        ("metadata.csv", "name,text\n000.png,a\n", r"line 2 must name a picture in file_name"),
+        ("metadata.csv", "name,text\n000.png,a\n", r"line 2 must name an image in file_name"),
         ("metadata.csv", "", r"metadata\.csv has no column text .* it has none"),
         ("metadata.csv", b"file_name,text\n000.png,caf\xe9\n", r"metadata\.csv is not UTF-8"),
     ],
@@ -212,7 +212,7 @@ def test_a_directory_that_is_wrong_is_an_error_that_says_what_to_do(tmp_path: Pa
     for path, message in (
         (None, r"say data\.path=…"),
         (tmp_path / "none", r"does not exist; say data\.path="),
-        (tmp_path / "empty", r"holds no pictures; put files such as \.png"),
+        (tmp_path / "empty", r"holds no images; put files such as \.png"),
         (tmp_path / "file.png", r"is a file; say data\.path="),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -241,8 +241,8 @@ def write_hub(directory: Path, rows: dict[str, list], features: object = None) -
 
 @pytest.mark.usefixtures("hub_cache")
 def test_a_set_in_the_hubs_layout_is_read_undecoded(tmp_path: Path) -> None:
-    pictures = [{"bytes": bytes_of(n), "path": f"{n}.png"} for n in range(4)]
-    path = write_hub(tmp_path / "set", {"image": pictures, "text": ["a cat", "", None, " a dog "]})
+    images = [{"bytes": bytes_of(n), "path": f"{n}.png"} for n in range(4)]
+    path = write_hub(tmp_path / "set", {"image": images, "text": ["a cat", "", None, " a dog "]})
     items, skipped = open_source(data_config("hub", path=path, caption="An emoji of {text}"))
     assert captions(items) == {"train[0]": "An emoji of a cat", "train[3]": "An emoji of a dog"}
     assert [item.concept for item in items] == ["a cat", "a dog"]
@@ -251,12 +251,12 @@ def test_a_set_in_the_hubs_layout_is_read_undecoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("hub_cache")
-def test_a_broken_picture_of_the_hub_breaks_nothing_else(tmp_path: Path) -> None:
-    pictures = [{"bytes": b"broken", "path": None}, {"bytes": bytes_of(1), "path": None}, None]
-    path = write_hub(tmp_path / "set", {"image": pictures, "text": ["a", "b", "c"]})
+def test_a_broken_image_of_the_hub_breaks_nothing_else(tmp_path: Path) -> None:
+    images = [{"bytes": b"broken", "path": None}, {"bytes": bytes_of(1), "path": None}, None]
+    path = write_hub(tmp_path / "set", {"image": images, "text": ["a", "b", "c"]})
     items, _ = open_source(data_config("hub", path=path))
     assert [items[0].read(), items[1].read()] == [b"broken", bytes_of(1)]
-    with pytest.raises(OSError, match="no picture"):
+    with pytest.raises(OSError, match="no image"):
         items[2].read()
 
 
@@ -276,7 +276,7 @@ def test_columns_of_plain_bytes_are_read(tmp_path: Path) -> None:
     [
         ({"text_column": "caption"}, r"data\.text_column=caption is no column .* it has image, text, size"),
         ({"image_column": "png"}, r"data\.image_column=png is no column .* it has image, text, size"),
-        ({"image_column": "size"}, r"data\.image_column=size .* holds no pictures"),
+        ({"image_column": "size"}, r"data\.image_column=size .* holds no images"),
         ({"text_column": "size"}, r"data\.text_column=size .* holds int, not text"),
         ({"split": "test"}, r"data\.split=test cannot be had"),
     ],
@@ -286,8 +286,8 @@ def test_what_a_set_lacks_is_named(tmp_path: Path, values: dict[str, str], messa
 
     value = datasets.Value
     kinds = datasets.Features({"image": datasets.Image(), "text": value("string"), "size": value("int64")})
-    picture = {"bytes": bytes_of(0), "path": None}
-    path = write_hub(tmp_path / "set", {"image": [picture], "text": ["a"], "size": [1]}, kinds)
+    image = {"bytes": bytes_of(0), "path": None}
+    path = write_hub(tmp_path / "set", {"image": [image], "text": ["a"], "size": [1]}, kinds)
     with pytest.raises(ConfigError, match=message):
         open_source(data_config("hub", path=path, **values))
 
@@ -317,7 +317,7 @@ def test_without_a_network_the_library_does_not_retry(monkeypatch: pytest.Monkey
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match="cannot be reached"):
-        open_source(data_config("hub", path="someone/pictures"))
+        open_source(data_config("hub", path="someone/images"))
     assert seen == [(True, True)] and not constants.HF_HUB_OFFLINE and not datasets.config.HF_HUB_OFFLINE
 
 

@@ -125,7 +125,7 @@ class Slowly:
 
 @pytest.fixture
 def slowly(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slowly]:
-    slow = Slowly(demo.studio.draw)
-    monkeypatch.setattr(demo.studio, "draw", slow)
+    slow = Slowly(demo.image_generator.draw)
+    monkeypatch.setattr(demo.image_generator, "draw", slow)
     yield slow
     slow.may_go_on.set()

@@ -47,5 +47,5 @@ def test_what_was_made_last_comes_first() -> None:
     assert 'data-choice="0" aria-pressed="true"' in html
 
 
-def test_pictures_are_found_under_whatever_path_the_page_is_served() -> None:
+def test_images_are_found_under_whatever_path_the_page_is_served() -> None:
     assert markup.url(Path("/tmp/a b.png")) == "gradio_api/file=/tmp/a%20b.png"

@@ -17,11 +17,11 @@ from emote.demo.serve import Demo
 from tests.demo.conftest import SLOW_STEP_S, Slowly
 
 LONGEST_PROMPT = pytest.importorskip("emote.demo.handlers", reason="the demo needs gradio").LONGEST_PROMPT
-Visit = Callable[..., Any]
+Session = Callable[..., Any]
 
 
 def generate(page: Any, prompt: str) -> None:
-    """Draw, and wait for the picture."""
+    """Draw, and wait for the image."""
     drawn = page.locator("#gallery .tile").count()
     page.fill("#prompt textarea", prompt)
     page.press("#prompt textarea", "Enter")
@@ -30,7 +30,7 @@ def generate(page: Any, prompt: str) -> None:
 
 
 def widths_px(page: Any, selector: str) -> list[int]:
-    """Of the pictures that are there and could be read."""
+    """Of the images that are there and could be read."""
     page.wait_for_function(f"[...document.querySelectorAll('{selector}')].every(image => image.complete)")
     return page.eval_on_selector_all(selector, "images => images.map(image => image.naturalWidth)")
 
@@ -44,7 +44,7 @@ def scrolls_sideways(page: Any) -> bool:
     return page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
 
 
-def test_a_prompt_becomes_two_pictures_an_emoji_in_a_chat_and_a_pack(visit: Visit) -> None:
+def test_a_prompt_becomes_two_images_an_emoji_in_a_chat_and_a_pack(visit: Session) -> None:
     page = visit()
     assert page.inner_text(".masthead .model") == "quickstart-ba9876543210/20"
     assert page.locator(".chip").all_inner_texts() == ["cat", "fairy"]
@@ -95,7 +95,7 @@ def test_a_prompt_becomes_two_pictures_an_emoji_in_a_chat_and_a_pack(visit: Visi
     assert page.locator("footer").is_hidden()
 
 
-def test_two_browsers_take_turns_and_see_only_their_own(visit: Visit, slowly: Slowly) -> None:
+def test_two_browsers_take_turns_and_see_only_their_own(visit: Session, slowly: Slowly) -> None:
     one, other = visit(), visit()
     for page, words in ((one, "cat"), (other, "nobody")):
         page.fill("#steps input[type=number]", "20")
@@ -113,7 +113,7 @@ def test_two_browsers_take_turns_and_see_only_their_own(visit: Visit, slowly: Sl
     assert other.locator("#pack li").count() == 0
 
 
-def test_cancelling_or_leaving_stops_the_drawing(visit: Visit, slowly: Slowly) -> None:
+def test_cancelling_or_leaving_stops_the_drawing(visit: Session, slowly: Slowly) -> None:
     page = visit()
     page.fill("#steps input[type=number]", "60")
     page.click("#generate")
@@ -146,7 +146,7 @@ def test_cancelling_or_leaving_stops_the_drawing(visit: Visit, slowly: Slowly) -
     assert slowly.steps - before < 100
 
 
-def test_bad_prompts_break_nothing(visit: Visit) -> None:
+def test_bad_prompts_break_nothing(visit: Session) -> None:
     page = visit(390, 844)
     said = {"": "the box is empty", " \n ": "the box is empty", "x" * 10_000: f"at most {LONGEST_PROMPT} characters"}
     for prompt, answer in said.items():
@@ -169,7 +169,7 @@ def test_bad_prompts_break_nothing(visit: Visit) -> None:
     assert page.locator("[onerror]").count() == 0
 
 
-def test_other_models_and_earlier_drawings_are_a_click_away(visit: Visit, demo: Demo) -> None:
+def test_other_models_and_earlier_drawings_are_a_click_away(visit: Session, demo: Demo) -> None:
     page = visit()
     generate(page, "cat")
     page.click("#models button")
@@ -188,7 +188,7 @@ def test_other_models_and_earlier_drawings_are_a_click_away(visit: Visit, demo: 
     page.wait_for_selector(".masthead:has-text('as it is')")
     generate(page, "cat")
     assert len(widths_px(page, "#stage img")) == 1
-    assert demo.studio.loads == 1
+    assert demo.image_generator.loads == 1
 
     assert [tile.get_attribute("aria-pressed") for tile in page.locator("#gallery .tile").all()] == [
         "true",

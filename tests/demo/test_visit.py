@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from emote.demo.catalogue import Catalogue
-from emote.demo.session import KEPT_AFTER_LEAVING_S, Drawing, Visit, Visits, file_name
+from emote.demo.session import KEPT_AFTER_LEAVING_S, Drawing, Session, Sessions, file_name
 from emote.inference.request import Request
 from emote.util.errors import ConfigError
 
@@ -22,11 +22,11 @@ def drawing(runs_dir: Path, colour: str = "red") -> Drawing:
 
 
 @pytest.fixture
-def visit(tmp_path: Path) -> Visit:
-    return Visit(tmp_path)
+def visit(tmp_path: Path) -> Session:
+    return Session(tmp_path)
 
 
-def test_files_are_of_what_is_shown_and_say_how_it_was_drawn(visit: Visit, runs_dir: Path) -> None:
+def test_files_are_of_what_is_shown_and_say_how_it_was_drawn(visit: Session, runs_dir: Path) -> None:
     visit.add(drawing(runs_dir))
     assert Image.open(visit.file(0, "tuned", False)).mode == "RGB"
     cut = Image.open(visit.file(0, "tuned", True))
@@ -35,7 +35,7 @@ def test_files_are_of_what_is_shown_and_say_how_it_was_drawn(visit: Visit, runs_
     assert Image.open(visit.file(0, "small", True)).size == (64, 64)
 
 
-def test_the_same_drawing_is_in_the_pack_once_and_as_it_was_shown_last(visit: Visit, runs_dir: Path) -> None:
+def test_the_same_drawing_is_in_the_pack_once_and_as_it_was_shown_last(visit: Session, runs_dir: Path) -> None:
     visit.add(drawing(runs_dir))
     visit.add_to_pack(0, transparent=True)
     visit.add_to_pack(0, transparent=False)
@@ -44,7 +44,7 @@ def test_the_same_drawing_is_in_the_pack_once_and_as_it_was_shown_last(visit: Vi
     assert (packed.item.prompt, packed.item.licence[:12]) == ("blue fox", "CC BY-SA 4.0")
 
 
-def test_emoji_of_the_same_words_have_different_names(visit: Visit, runs_dir: Path) -> None:
+def test_emoji_of_the_same_words_have_different_names(visit: Session, runs_dir: Path) -> None:
     for number in range(2):
         visit.add(drawing(runs_dir))
         visit.add_to_pack(number, transparent=True)
@@ -54,7 +54,7 @@ def test_emoji_of_the_same_words_have_different_names(visit: Visit, runs_dir: Pa
     assert visit.names() == ["blue_fox"]
 
 
-def test_the_pack_is_a_zip(visit: Visit, runs_dir: Path) -> None:
+def test_the_pack_is_a_zip(visit: Session, runs_dir: Path) -> None:
     with pytest.raises(ConfigError, match="the pack is empty"):
         visit.write_pack("slack")
     visit.add(drawing(runs_dir))
@@ -64,7 +64,7 @@ def test_the_pack_is_a_zip(visit: Visit, runs_dir: Path) -> None:
             assert "stickers/blue_fox.png" in pack.namelist()
 
 
-def test_a_picture_of_nothing_is_shown_but_not_packed(visit: Visit, runs_dir: Path) -> None:
+def test_a_image_of_nothing_is_shown_but_not_packed(visit: Session, runs_dir: Path) -> None:
     visit.add(drawing(runs_dir, "white"))
     assert visit.file(0, "small", True).exists()
     with pytest.raises(ConfigError, match="nothing is visible"):
@@ -72,7 +72,7 @@ def test_a_picture_of_nothing_is_shown_but_not_packed(visit: Visit, runs_dir: Pa
     assert visit.pack == {}
 
 
-def test_cancelling_reaches_the_drawing_that_is_under_way_and_not_the_next(visit: Visit) -> None:
+def test_cancelling_reaches_the_drawing_that_is_under_way_and_not_the_next(visit: Session) -> None:
     first = visit.begin()
     visit.cancel()
     assert first.is_set() and not visit.begin().is_set()
@@ -83,7 +83,7 @@ def test_who_leaves_stops_drawing_and_is_forgotten_after_an_hour(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("emote.demo.session.time.monotonic", lambda: now)
-    visits = Visits(tmp_path)
+    visits = Sessions(tmp_path)
     gone, back = visits.of("gone"), visits.of("back")
     drawing_of_gone = gone.begin()
     visits.leave("gone")
@@ -95,6 +95,6 @@ def test_who_leaves_stops_drawing_and_is_forgotten_after_an_hour(
     assert visits.of("gone") is not gone
 
 
-def test_saved_pictures_have_names_that_every_disk_takes() -> None:
+def test_saved_images_have_names_that_every_disk_takes() -> None:
     assert file_name("A Fairy/<b>", 7) == "a-fairy-b-7.png"
-    assert file_name("قطة", 7, "base") == "picture-7-base.png"
+    assert file_name("قطة", 7, "base") == "image-7-base.png"

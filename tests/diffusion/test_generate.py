@@ -53,14 +53,14 @@ def same(first: Image.Image, second: Image.Image) -> bool:
     return bool(np.array_equal(np.asarray(first), np.asarray(second)))
 
 
-def test_there_is_one_picture_a_seed_of_the_asked_size(tiny: Tiny) -> None:
+def test_there_is_one_image_a_seed_of_the_asked_size(tiny: Tiny) -> None:
     for count in (1, BATCH, BATCH + 1):
-        pictures = tiny.draw(list(range(count)))
-        assert [(p.size, p.mode) for p in pictures] == [((32, 32), "RGB")] * count
+        images = tiny.draw(list(range(count)))
+        assert [(p.size, p.mode) for p in images] == [((32, 32), "RGB")] * count
     assert tiny.draw([]) == []
 
 
-def test_a_picture_is_the_same_whatever_else_is_drawn_and_in_which_order(tiny: Tiny) -> None:
+def test_a_image_is_the_same_whatever_else_is_drawn_and_in_which_order(tiny: Tiny) -> None:
     forwards, backwards = tiny.draw([0, 1, 2, 3, 4, 5]), tiny.draw([5, 4, 3, 2, 1, 0])
     assert all(same(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
     (alone,) = tiny.draw([4])
@@ -77,17 +77,17 @@ def test_the_unet_always_sees_full_batches_because_bits_depend_on_their_size(tin
     assert set(sizes) == {BATCH} and len(sizes) == 2 * 3  # two batches of three steps
 
 
-def test_seeds_and_prompts_make_different_pictures(tiny: Tiny) -> None:
-    pictures = tiny.draw([0, 1, 2])
-    assert len({picture.tobytes() for picture in pictures}) == 3
+def test_seeds_and_prompts_make_different_images(tiny: Tiny) -> None:
+    images = tiny.draw([0, 1, 2])
+    assert len({image.tobytes() for image in images}) == 3
     other = generate(
         tiny.unet, tiny.vae, tiny.schedule, tiny.prompts_NTD[[3]], tiny.empty_TD, SEEDS[:1],
         resolution=32, inference_steps=3, guidance_scale=5.0,
     )  # fmt: skip
-    assert not same(other[0], pictures[0])
+    assert not same(other[0], images[0])
 
 
-def test_the_stock_pipeline_draws_the_same_picture_from_the_words(tiny: Tiny, tiny_sd: Path) -> None:
+def test_the_stock_pipeline_draws_the_same_image_from_the_words(tiny: Tiny, tiny_sd: Path) -> None:
     stock = StableDiffusionPipeline.from_pretrained(tiny_sd, safety_checker=None)
     stock.scheduler = DPMSolverMultistepScheduler.from_config(stock.scheduler.config)
     stock.set_progress_bar_config(disable=True)
@@ -110,7 +110,7 @@ def test_without_guidance_the_empty_prompt_plays_no_part(tiny: Tiny) -> None:
     assert not same(tiny.draw([0])[0], plain)
 
 
-def test_after_each_batch_one_is_told_how_many_pictures_are_done(tiny: Tiny) -> None:
+def test_after_each_batch_one_is_told_how_many_images_are_done(tiny: Tiny) -> None:
     told: list[int] = []
     tiny.draw(list(range(6)), on_batch=told.append)
     assert told == [4, 6]

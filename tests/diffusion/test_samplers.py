@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
 
-from emote.diffusion.generate import draw_batch, to_pictures
+from emote.diffusion.generate import draw_batch, to_images
 from emote.diffusion.samplers import SAMPLERS, from_a1111, make_scheduler, scheduler_named
-from emote.inference.image_generator import Studio
+from emote.inference.image_generator import ImageGenerator
 from emote.models.components import (
     encode_prompts,
     load_scheduler,
@@ -33,7 +33,7 @@ def stock(tiny_sd: Path) -> StableDiffusionPipeline:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_the_stock_pipeline_draws_the_same_picture(name: str, stock: StableDiffusionPipeline, tiny_sd: Path) -> None:
+def test_the_stock_pipeline_draws_the_same_image(name: str, stock: StableDiffusionPipeline, tiny_sd: Path) -> None:
     tokenizer, text_encoder = load_tokenizer(tiny_sd), load_text_encoder(tiny_sd)
     words = encode_prompts(tokenizer, text_encoder, [*PROMPTS, *[""] * 4])
     own = draw_batch(
@@ -45,7 +45,7 @@ def test_the_stock_pipeline_draws_the_same_picture(name: str, stock: StableDiffu
     stock.scheduler = type(make_scheduler(name, shipped)).from_config(shipped, **SAMPLERS[name].options)
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     theirs = stock(PROMPTS, generator=generators, width=32, height=24, num_inference_steps=5).images
-    assert [picture.tobytes() for picture in to_pictures(own)] == [picture.tobytes() for picture in theirs]
+    assert [image.tobytes() for image in to_images(own)] == [image.tobytes() for image in theirs]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -57,27 +57,27 @@ def test_a_sampler_has_the_noise_schedule_of_training(name: str, tiny_sd: Path) 
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_one_step_is_enough_to_draw_something(name: str, studio: Studio) -> None:
-    studio.use(None)
+def test_one_step_is_enough_to_draw_something(name: str, image_generator: ImageGenerator) -> None:
+    image_generator.use(None)
     for steps in (1, 2):
-        (picture,) = studio.draw([request(scheduler=name, inference_steps=steps)])
-        assert np.asarray(picture).std() > 0
+        (image,) = image_generator.draw([request(scheduler=name, inference_steps=steps)])
+        assert np.asarray(image).std() > 0
 
 
-def test_all_samplers_draw_different_pictures(studio: Studio) -> None:
-    studio.use(None)
-    pictures = studio.draw([request(scheduler=name) for name in SAMPLERS])
-    assert len({picture.tobytes() for picture in pictures}) == len(SAMPLERS)
+def test_all_samplers_draw_different_images(image_generator: ImageGenerator) -> None:
+    image_generator.use(None)
+    images = image_generator.draw([request(scheduler=name) for name in SAMPLERS])
+    assert len({image.tobytes() for image in images}) == len(SAMPLERS)
 
 
 @pytest.mark.parametrize("name", sorted(STOCHASTIC))
-def test_noise_on_the_way_is_each_picture_s_own(name: str, studio: Studio) -> None:
-    studio.use(None)
-    together = studio.draw([request(seed=seed, scheduler=name) for seed in SEEDS], batch=4)
-    (alone,) = studio.draw([request(seed=SEEDS[2], scheduler=name)])
+def test_noise_on_the_way_is_each_image_s_own(name: str, image_generator: ImageGenerator) -> None:
+    image_generator.use(None)
+    together = image_generator.draw([request(seed=seed, scheduler=name) for seed in SEEDS], batch=4)
+    (alone,) = image_generator.draw([request(seed=SEEDS[2], scheduler=name)])
     assert np.abs(np.asarray(together[2], dtype=int) - np.asarray(alone)).max() <= 2
     torch.manual_seed(99)
-    assert studio.draw([request(seed=SEEDS[2], scheduler=name)])[0].tobytes() == alone.tobytes()
+    assert image_generator.draw([request(seed=SEEDS[2], scheduler=name)])[0].tobytes() == alone.tobytes()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -1,4 +1,4 @@
-"""The smallest result that is as good as the best, as far as the pictures can tell."""
+"""The smallest result that is as good as the best, as far as the images can tell."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from emote.evaluation.choosing import Candidate, choose, standard_error
 ALONE = [f"concept {number}" for number in range(200)]
 
 
-def test_the_standard_error_of_independent_pictures_is_the_textbooks() -> None:
+def test_the_standard_error_of_independent_images_is_the_textbooks() -> None:
     values = np.random.default_rng(0).normal(size=200)
     assert standard_error(values, ALONE) == pytest.approx(values.std(ddof=1) / np.sqrt(200))
 
 
-def test_pictures_of_one_concept_count_once() -> None:
+def test_images_of_one_concept_count_once() -> None:
     values = np.random.default_rng(0).normal(size=50)
     fourfold = np.repeat(values, 4)
     concepts = [str(number // 4) for number in range(200)]
@@ -47,7 +47,7 @@ def test_a_smaller_candidate_wins_where_its_difference_is_noise() -> None:
     assert difference.mean() < standard_error(difference, ALONE), "the example is one of noise"
     choice = choose(candidates, ALONE)
     assert (choice.best, choice.smallest, choice.within) == (lowest, 1, [1, 2])
-    # by the spread of the pictures themselves the worse one would have been as good
+    # by the spread of the images themselves the worse one would have been as good
     assert (worse - candidates[lowest].losses).mean() < standard_error(best, ALONE)
 
 

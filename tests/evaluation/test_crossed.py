@@ -45,7 +45,7 @@ def test_two_seeds_and_one_difference_each_can_be_counted_by_hand() -> None:
     assert result.interval_95_these_seeds == (0.5, 0.5)
 
 
-def test_more_pictures_of_the_same_concepts_do_not_narrow_the_interval() -> None:
+def test_more_images_of_the_same_concepts_do_not_narrow_the_interval() -> None:
     random = np.random.default_rng(2)
     before, after = random.random((3, 30)), random.random((3, 30))
     once = compare_over_seeds(before, after, names(30))

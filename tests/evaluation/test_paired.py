@@ -65,7 +65,7 @@ def test_pairing_finds_an_effect_that_is_smaller_than_the_spread_of_losses() -> 
     assert compare(base, final, names(60)).interval_95[1] < 0
 
 
-def test_more_pictures_of_the_same_concepts_do_not_narrow_the_interval() -> None:
+def test_more_images_of_the_same_concepts_do_not_narrow_the_interval() -> None:
     base, final = losses(2, 40, -0.02)
     once = compare(base, final, names(40))
     tones = compare(base * 6, final * 6, names(40) * 6)

@@ -1,4 +1,4 @@
-"""Words that make any experiment a matter of seconds: the tiny model, 24 pictures of one's own, 3 steps."""
+"""Words that make any experiment a matter of seconds: the tiny model, 24 images of one's own, 3 steps."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 discs, each in a colour of its own: reading them is faster than finding as many among thousands."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for number in range(24):
-        picture = Image.new("RGB", (32, 32), "white")
-        ImageDraw.Draw(picture).ellipse((4, 4, 28, 28), fill=(number * 10, 255 - number * 10, number * 53 % 256))
-        picture.save(folder / f"{number:02d}.png")
+        image = Image.new("RGB", (32, 32), "white")
+        ImageDraw.Draw(image).ellipse((4, 4, 28, 28), fill=(number * 10, 255 - number * 10, number * 53 % 256))
+        image.save(folder / f"{number:02d}.png")
         (folder / f"{number:02d}.txt").write_text(f"disc {chr(ord('a') + number)}")
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_words(tiny_sd: Path, cache: Path, pictures: Path) -> list[str]:
+def tiny_words(tiny_sd: Path, cache: Path, images: Path) -> list[str]:
     """All but `experiment=` and `run.dir=`."""
     return [
         "twin=mini",
         f"model.path={tiny_sd}",
         "model.resolution=32",
         "data=folder",
-        f"data.path={pictures}",
+        f"data.path={images}",
         "data.held_out=0.2",
         "trainer.max_steps=3",
         "trainer.batch_size=4",

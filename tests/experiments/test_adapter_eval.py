@@ -49,14 +49,14 @@ def test_scores_are_remembered_until_the_adapter_or_the_question_changes(
     assert judge.score(config, path) == pytest.approx(losses)
 
 
-def test_an_adapter_for_other_pictures_is_refused(finished: tuple[Config, Path], tiny_words: list[str]) -> None:
+def test_an_adapter_for_other_images_is_refused(finished: tuple[Config, Path], tiny_words: list[str]) -> None:
     config, path = finished
     other = compose_config(["experiment=stable_emote", *tiny_words, "data.max_items=20"])
     with pytest.raises(ConfigError, match=r"data\.max_items: None and 20"):
         Judge(config).score(other, path)
 
 
-def test_without_held_out_pictures_there_is_nothing_to_score(tiny_words: list[str]) -> None:
+def test_without_held_out_images_there_is_nothing_to_score(tiny_words: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"data\.held_out must be above 0"):
         Judge(compose_config(["experiment=stable_emote", *tiny_words, "data.held_out=0"]))
 

@@ -20,7 +20,7 @@ from emote.config import Config, as_text, problems, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
 from emote.experiments.variants import DEFINITION, read_definition, variants
 from emote.models.precision import Machine, decide
-from emote.runs.identity import science
+from emote.runs.identity import identity_keys
 from emote.util.errors import ConfigError
 from tests.conftest import first_job
 
@@ -58,7 +58,7 @@ RECIPE: dict[str, Any] = {
     "trainer.caption_dropout": 0.0,
     "trainer.snr_gamma": None,
     "callbacks.samples.inference_steps": 40,
-    "callbacks.samples.every_steps": 344,  # an epoch: 2,749 pictures in batches of 8, the last one not full
+    "callbacks.samples.every_steps": 344,  # an epoch: 2,749 images in batches of 8, the last one not full
     "callbacks.checkpoint.every_steps": 500,
 }
 SHOWN = [
@@ -124,7 +124,7 @@ def test_the_corrected_run_differs_from_the_reported_one_by_its_faults_alone(com
 
 def test_the_longer_run_goes_on_where_the_shorter_one_ended(compose: Callable[..., Config]) -> None:
     short, long = compose("experiment=stable_emote"), compose("experiment=stable_emote_10k")
-    assert (short.name, science(short)) == (long.name, science(long))
+    assert (short.name, identity_keys(short)) == (long.name, identity_keys(long))
     assert differing(short, long) == {"trainer.max_steps"} and long.trainer.max_steps == 10_000
     assert long.trainer.schedule_steps >= long.trainer.max_steps
 
@@ -148,7 +148,7 @@ def test_each_step_of_the_ablation_changes_exactly_one_thing(compose: Callable[.
         {"trainer.caption_dropout"},
     ]
     reported = compose("experiment=reported", "twin=mini", "seed=7")
-    assert science(steps[0].config) == science(reported)
+    assert identity_keys(steps[0].config) == identity_keys(reported)
     assert {variant.config.lora.seed for variant in steps} == {7}
 
 
@@ -172,9 +172,9 @@ def test_a_style_is_learned_from_its_own_art(compose: Callable[..., Config], sty
     assert "{style}" in config.data.caption
 
 
-def test_pictures_of_ones_own_are_not_silently_replaced_by_a_styles_art() -> None:
-    words = ["data=folder", "data.path=pictures", "data.caption='{text}'"]
-    with pytest.raises(ConfigError, match=r"data=folder would have no effect: .* say data.source=folder as well"):
+def test_images_of_ones_own_are_not_silently_replaced_by_a_styles_art() -> None:
+    words = ["data=folder", "data.path=images", "data.caption='{text}'"]
+    with pytest.raises(ConfigError, match=r"data=folder would have no effect: .* set data.source=folder as well"):
         compose_config(["experiment=style/twemoji", *words])
     assert compose_config(["experiment=style/twemoji", *words, "data.source=folder"]).data.source.name == "folder"
     assert compose_config(["experiment=style/openmoji", *words]).data.source.name == "folder"

@@ -51,7 +51,7 @@ def test_what_differs_from_the_reported_recipe_is_named(reproduced: Path) -> Non
     assert "lora.rank" not in told and "run.dir" not in told
 
 
-def test_both_runs_are_compared_picture_by_picture(reproduced: Path) -> None:
+def test_both_runs_are_compared_image_by_image(reproduced: Path) -> None:
     told = json.loads((reproduced.parent / "reproduction.json").read_text())["held_out_loss"]
     assert set(told["to_base"]) == {"stable_emote", "reported"} and set(told["to_others"]) == {"reported"}
     paired, base = told["to_others"]["reported"], told["to_base"]
@@ -92,7 +92,7 @@ def test_said_again_nothing_is_run_again(
     assert reproduced.read_text() == before
 
 
-def test_experiments_about_other_pictures_are_refused_before_anything_is_started() -> None:
+def test_experiments_about_other_images_are_refused_before_anything_is_started() -> None:
     with pytest.raises(ConfigError, match=r"cannot be compared[^$]*data\.caption"):
         compose_each(["experiment=reported", "twin=mini"], ["style/twemoji"])
     with pytest.raises(ConfigError, match="experiment= must be said once"):
@@ -106,8 +106,10 @@ def test_words_that_are_no_key_are_told(capsys: pytest.CaptureFixture[str]) -> N
         assert run_experiments(ReproduceOptions, reproduce, "about", list(words)) == 2
         return capsys.readouterr().err
 
-    assert call("experiment=reported", "againts=best") == "error: againts is no key; did you mean against=?\n"
-    assert call("experiment=reported", "lora.rnak=8").startswith("error: lora.rnak is no key; did you mean lora.rank?")
+    assert call("experiment=reported", "againts=best") == "error: unknown key againts; did you mean against=?\n"
+    assert call("experiment=reported", "lora.rnak=8").startswith(
+        "error: unknown key lora.rnak; did you mean lora.rank?"
+    )
     assert "no key=value" in call("experiment=reported", "-m")
     assert "experiment must be one of" in call("experiment=reported", "against=nope")
     assert run_experiments(ReproduceOptions, reproduce, "about", ["--help"]) == 0

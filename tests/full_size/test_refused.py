@@ -22,12 +22,12 @@ def test_4500_steps_of_stable_diffusion_on_a_cpu_are_refused_by_saying_how_long_
     model = Path(shutil.copytree(PUBLISHED / "sd15", tmp_path / "sd15"))
     for part in weighted_parts(model):
         save_file({"none": torch.zeros(1)}, model / part / f"{STEMS[part]}.safetensors")
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     for i in range(3):
-        Image.new("RGB", (64, 64), (80 * i, 0, 0)).save(tmp_path / "pictures" / f"{i}.png")
-        (tmp_path / "pictures" / f"{i}.txt").write_text(f"colour {i}")
+        Image.new("RGB", (64, 64), (80 * i, 0, 0)).save(tmp_path / "images" / f"{i}.png")
+        (tmp_path / "images" / f"{i}.txt").write_text(f"colour {i}")
     words = [
-        f"model.path={model}", "data=folder", f"data.path={tmp_path / 'pictures'}", "hardware=cpu", "logger=csv",
+        f"model.path={model}", "data=folder", f"data.path={tmp_path / 'images'}", "hardware=cpu", "logger=csv",
         "trainer.max_steps=4500", f"run.dir={tmp_path / 'runs'}", f"run.cache_dir={tmp_path / 'cache'}",
     ]  # fmt: skip
     assert main(words) == 2

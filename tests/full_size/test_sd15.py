@@ -73,22 +73,22 @@ def test_the_unet_is_read_into_half_precision_without_a_float32_copy(kind: str, 
 
 
 @pytest.fixture(scope="module")
-def pictures(room: Path) -> Path:
+def images(room: Path) -> Path:
     from PIL import Image
 
-    (room / "pictures").mkdir()
+    (room / "images").mkdir()
     for i, colour in enumerate(("red", "green", "blue", "white")):
-        Image.new("RGB", (64, 64), colour).save(room / "pictures" / f"{i}.png")
-        (room / "pictures" / f"{i}.txt").write_text(colour)
-    return room / "pictures"
+        Image.new("RGB", (64, 64), colour).save(room / "images" / f"{i}.png")
+        (room / "images" / f"{i}.txt").write_text(colour)
+    return room / "images"
 
 
 @pytest.mark.parametrize("kind", ["model", "single_file"])
 def test_three_steps_from_a_directory_and_from_one_file_stay_within_12_gb(
-    kind: str, room: Path, pictures: Path, request: pytest.FixtureRequest
+    kind: str, room: Path, images: Path, request: pytest.FixtureRequest
 ) -> None:
     output = python(
-        "train.py", f"model.path={request.getfixturevalue(kind)}", "data=folder", f"data.path={pictures}",
+        "train.py", f"model.path={request.getfixturevalue(kind)}", "data=folder", f"data.path={images}",
         "data.resolution=64", "data.held_out=0", "hardware=cpu", "logger=csv", "trainer.max_steps=3",
         "trainer.batch_size=1", "callbacks.samples.prompts=[]", "run.max_hours=100", f"run.dir={room / 'runs'}",
         f"run.cache_dir={room / 'cache'}", f"name={kind}",
@@ -117,9 +117,9 @@ def test_a_published_adapter_loads_draws_and_becomes_a_kohya_file(model: Path, t
     vae = components.load_vae(model, torch.bfloat16)
     text = torch.randn(2, 77, 768, generator=generator)
     schedule = components.load_scheduler(model).config
-    pictures = generate(unet, vae, schedule, text[:1], text[1], [0], resolution=64, inference_steps=2,
+    images = generate(unet, vae, schedule, text[:1], text[1], [0], resolution=64, inference_steps=2,
                         guidance_scale=1.0)  # fmt: skip
-    assert pictures[0].size == (64, 64)
+    assert images[0].size == (64, 64)
     file = save_kohya(unet, tmp_path / "kohya.safetensors", lora_config(rank=4, alpha=4.0), {})
     with safe_open(file, framework="pt") as tensors:
         names = list(tensors.keys())

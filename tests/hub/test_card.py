@@ -36,7 +36,7 @@ def told(delivered: Path) -> tuple[dict[str, Any], dict[str, Any], frozenset[str
 
 @pytest.fixture
 def facts(told: tuple[dict[str, Any], dict[str, Any], frozenset[str]]) -> Facts:
-    """Of that run, as if its base were Stable Diffusion 1.5 and its pictures a set on the Hub."""
+    """Of that run, as if its base were Stable Diffusion 1.5 and its images a set on the Hub."""
     config, summary, files = told
     config["model"]["path"] = SD15
     config["data"] |= {"source": "hub", "path": "someone/emoji", "caption": "An emoji of {text}"}
@@ -85,9 +85,9 @@ def test_the_trigger_is_what_all_captions_share(facts: Facts, caption: str, word
     assert changed(facts, data__caption=caption).trigger == words
 
 
-def test_pictures_of_ones_own_are_no_data_set_of_the_hub(facts: Facts) -> None:
-    own = changed(facts, data__source="folder", data__path="my pictures")
-    assert "datasets" not in metadata(own) and "my pictures" in write_card(own)
+def test_images_of_ones_own_are_no_data_set_of_the_hub(facts: Facts) -> None:
+    own = changed(facts, data__source="folder", data__path="my images")
+    assert "datasets" not in metadata(own) and "my images" in write_card(own)
 
 
 def test_every_file_that_the_card_shows_is_pushed(facts: Facts) -> None:
@@ -105,7 +105,7 @@ def test_without_samples_the_card_shows_none(facts: Facts) -> None:
 def test_the_recipe_and_the_command_are_on_it(facts: Facts) -> None:
     text = write_card(facts)
     rows = dict(recipe(facts))
-    assert "rank 4" in rows["adapter"] and rows["steps"] == "4 of 4 pictures" and "AdamW" in rows["optimizer"]
+    assert "rank 4" in rows["adapter"] and rows["steps"] == "4 of 4 images" and "AdamW" in rows["optimizer"]
     assert f"\n{facts.summary['command']}\n" in text and facts.summary["identity"] in text
     assert "CreativeML OpenRAIL-M" in text and "the terms of someone/emoji" in text
 
@@ -141,7 +141,7 @@ def test_on_the_way_it_says_that_training_goes_on(facts: Facts) -> None:
 
 
 @pytest.mark.slow
-def test_the_cards_own_code_draws_the_cards_picture_in_stock_diffusers(
+def test_the_cards_own_code_draws_the_cards_image_in_stock_diffusers(
     hub: HubServer, finished: Path, tiny_sd: Path, tmp_path: Path
 ) -> None:
     """From an empty directory with the real client; nothing of this project is imported."""

@@ -88,7 +88,7 @@ def test_only_what_differs_is_sent_and_what_is_gone_is_deleted(hub: HubServer, f
     there = repository(hub)
     there.commit("by hand", there.files | {"notes.txt": b"the owner's own"})
     push(finished)
-    assert len(there.commits) == 4 and hub.count("^/lfs/", "PUT") == sent  # that picture the Hub has already
+    assert len(there.commits) == 4 and hub.count("^/lfs/", "PUT") == sent  # that image the Hub has already
     assert "samples/01-base.png" not in there.files and there.files["notes.txt"]
     assert there.files["metrics.csv"] == b"step,loss\n1,0.5\n"
 
@@ -163,11 +163,11 @@ def test_nothing_of_this_machine_is_pushed(
     monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
     step = step_of(finished)
     config = yaml.safe_load((step / "config.yaml").read_text())
-    config["data"]["path"] = "/home/zaphod/pictures of marvin"
+    config["data"]["path"] = "/home/zaphod/images of marvin"
     config["callbacks"]["extra"] = {"mine": {"_target_": "my.Callback", "key": hub.TOKEN, "host": "marvin"}}
     (step / "config.yaml").write_text(yaml.safe_dump(config))
     summary = json.loads((step / "summary.json").read_text())
-    summary["command"] += " 'data.path=/home/zaphod/pictures of marvin' run.dir=/home/zaphod/runs"
+    summary["command"] += " 'data.path=/home/zaphod/images of marvin' run.dir=/home/zaphod/runs"
     summary["skipped_items"] = [{"name": "zaphods diary.png", "reason": "cannot be read"}]
     (step / "summary.json").write_text(json.dumps(summary))
     kohya = step / "smoke.safetensors"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from emote.config import Config
-from emote.hub.resume import go_on_from, keep_for_going_on
+from emote.hub.resume import fetch_run, keep_for_resume
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
 from emote.util.files import write_json
@@ -55,7 +55,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_last_checkpoint_up_to_a_step_is_kept_with_its_rows_and_the_best_adapter(there: RunFolder) -> None:
-    kept = keep_for_going_on(there, 3, NAME)
+    kept = keep_for_resume(there, 3, NAME)
     assert set(files(kept)) == {
         "checkpoints/000002.ckpt", "best/000002.safetensors", "metrics.csv", "arithmetic.json", "run.json"
     }  # fmt: skip
@@ -65,18 +65,18 @@ def test_the_last_checkpoint_up_to_a_step_is_kept_with_its_rows_and_the_best_ada
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_keep(there: RunFolder) -> None:
-    assert not keep_for_going_on(there, 1, NAME).exists()
+    assert not keep_for_resume(there, 1, NAME).exists()
 
 
 def test_a_directory_of_a_run_or_what_was_pushed_of_it_is_brought_over(
     there: RunFolder, here: RunFolder, wanting: Wanting, tmp_path: Path
 ) -> None:
-    go_on_from(wanting(there.root), here, NAME)
+    fetch_run(wanting(there.root), here, NAME)
     assert here.latest_checkpoint(at_most=99) == 4 and here.checkpoint(4).read_bytes() == b"checkpoint 4"
     assert [row["step"] for row in here.metrics.rows()] == [1, 2, 3, 4]
-    keep_for_going_on(there, 3, NAME)
+    keep_for_resume(there, 3, NAME)
     downloaded = RunFolder(tmp_path / "third" / NAME)
-    go_on_from(wanting(there.snapshot(3)), downloaded, NAME)
+    fetch_run(wanting(there.snapshot(3)), downloaded, NAME)
     assert downloaded.checkpoint_steps() == [2] and not (downloaded.root / "run.json").exists()
 
 
@@ -85,20 +85,20 @@ def test_a_machine_that_is_further_goes_on_with_its_own(
 ) -> None:
     here.checkpoint(5).parent.mkdir(parents=True)
     here.checkpoint(5).write_bytes(b"mine")
-    go_on_from(wanting(there.root), here, NAME)
+    fetch_run(wanting(there.root), here, NAME)
     assert here.checkpoint_steps() == [5]
     assert "is at step 4, and this machine at step 5: going on with its own" in capsys.readouterr().out
 
 
 def test_another_run_is_refused_by_the_keys_that_differ(there: RunFolder, here: RunFolder, wanting: Wanting) -> None:
     other = "smoke-ba9876543210"
-    with pytest.raises(ConfigError, match="their pictures, base weights or settings differ"):
-        go_on_from(wanting(there.root), here, other)
+    with pytest.raises(ConfigError, match="their images, base weights or settings differ"):
+        fetch_run(wanting(there.root), here, other)
     step = there.deliverables(4)
     step.mkdir(parents=True)
     (step / "config.yaml").write_text(yaml.safe_dump({"seed": 7}))
     with pytest.raises(ConfigError, match=rf"is run {NAME}, and what was typed is run {other}: seed is 7 there and 42"):
-        go_on_from(wanting(there.root), here, other)
+        fetch_run(wanting(there.root), here, other)
     assert not here.root.exists()
 
 
@@ -106,18 +106,18 @@ def test_a_place_with_nothing_to_go_on_from_is_told(
     here: RunFolder, wanting: Wanting, tmp_path: Path, there: RunFolder
 ) -> None:
     with pytest.raises(ConfigError, match="is no directory; of the Hub say hub://"):
-        go_on_from(wanting(tmp_path / "nowhere"), here, NAME)
+        fetch_run(wanting(tmp_path / "nowhere"), here, NAME)
     with pytest.raises(ConfigError, match=r"has nothing to go on from; push with hub\.checkpoints=true"):
-        go_on_from(wanting(tmp_path), here, NAME)
+        fetch_run(wanting(tmp_path), here, NAME)
     for step in (2, 4):
         there.checkpoint(step).unlink()
     with pytest.raises(ConfigError, match="has no checkpoint"):
-        go_on_from(wanting(there.root), here, NAME)
+        fetch_run(wanting(there.root), here, NAME)
 
 
 def test_the_hub_says_why_it_does_not_give_it(hub: HubServer, here: RunFolder, wanting: Wanting) -> None:
     with pytest.raises(ConfigError, match=r"resume_from=hub://tester/nothing: .*no repository tester/nothing"):
-        go_on_from(wanting("hub://tester/nothing"), here, NAME)
+        fetch_run(wanting("hub://tester/nothing"), here, NAME)
     hub.stop()
     with pytest.raises(ConfigError, match=r"cannot be reached.*try again later"):
-        go_on_from(wanting("hub://tester/style"), here, NAME)
+        fetch_run(wanting("hub://tester/style"), here, NAME)

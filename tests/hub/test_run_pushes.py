@@ -16,7 +16,7 @@ from emote.hub import background
 from emote.hub.push import State
 from emote.hub.push_later import Push, push_later
 from emote.runs.identity import identity
-from emote.runs.lock import only_one
+from emote.runs.lock import run_lock
 from emote.training.run import run
 from emote.util import interrupt
 from emote.util.errors import ConfigError
@@ -134,7 +134,7 @@ def test_with_the_hub_out_of_order_a_run_ends_well_and_is_pushed_later(
     assert json.loads((path / "summary.json").read_text())["hub"]["pending"] is None
     assert push_later(words) == 0 and "nothing new" in capsys.readouterr().out
     assert len(repository().commits) == 2
-    with only_one(path.parents[1]), pytest.raises(ConfigError, match="being worked on by process"):
+    with run_lock(path.parents[1]), pytest.raises(ConfigError, match="being worked on by process"):
         push_later(words)
 
 

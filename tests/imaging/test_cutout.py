@@ -44,14 +44,14 @@ def jug(draw: ImageDraw.ImageDraw) -> None:
     draw.rectangle(scaled(10.4, 12, 56.3, 86), BLUE)
 
 
-def over(picture: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    flat = Image.new("RGB", picture.size, colour)
-    flat.paste(picture, mask=picture.getchannel("A"))
+def over(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    flat = Image.new("RGB", image.size, colour)
+    flat.paste(image, mask=image.getchannel("A"))
     return flat
 
 
-def alpha(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.getchannel("A"), dtype=np.float64) / 255
+def alpha(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.getchannel("A"), dtype=np.float64) / 255
 
 
 def alpha_error(cut: Image.Image, truth: Image.Image) -> float:
@@ -60,16 +60,16 @@ def alpha_error(cut: Image.Image, truth: Image.Image) -> float:
 
 def halo(cut: Image.Image, truth: Image.Image) -> float:
     """The largest mean difference, over black, of pixels on the edge, in 255ths."""
-    one, other = (np.asarray(over(picture, BLACK), dtype=np.float64) for picture in (cut, truth))
+    one, other = (np.asarray(over(image, BLACK), dtype=np.float64) for image in (cut, truth))
     edge = (alpha(truth) > 0) & (alpha(truth) < 1)
     return float(np.abs(one - other)[edge].mean())
 
 
-def blurred(picture: Image.Image, seed: int = 0) -> Image.Image:
-    """Soft and noisy, as generated pictures are."""
+def blurred(image: Image.Image, seed: int = 0) -> Image.Image:
+    """Soft and noisy, as generated images are."""
     from scipy import ndimage
 
-    pixels = ndimage.gaussian_filter(np.asarray(picture, dtype=np.float64), (0.8, 0.8, 0))
+    pixels = ndimage.gaussian_filter(np.asarray(image, dtype=np.float64), (0.8, 0.8, 0))
     noise = np.random.default_rng(seed).normal(0, 1.5, pixels.shape)
     return Image.fromarray((pixels + noise).clip(0, 255).round().astype(np.uint8))
 
@@ -94,8 +94,8 @@ def test_thin_lines_keep_their_colour() -> None:
 
 def test_white_eyes_and_teeth_stay() -> None:
     truth = paint(face)
-    for picture in (over(truth, WHITE), blurred(over(truth, WHITE))):
-        cut = cut_out(picture)
+    for image in (over(truth, WHITE), blurred(over(truth, WHITE))):
+        cut = cut_out(image)
         assert alpha(cut)[38, 31] == alpha(cut)[65, 48] == 1
         assert alpha_error(cut, truth) < 0.01
 
@@ -119,7 +119,7 @@ def test_what_is_white_stays_on_green_and_what_is_green_goes_even_inside() -> No
     assert alpha_error(cut, truth) < 0.001
 
 
-def test_soft_and_noisy_pictures_are_cut_out_too() -> None:
+def test_soft_and_noisy_images_are_cut_out_too() -> None:
     truth = paint(face)
     for colour in (WHITE, (250, 252, 249), (0, 177, 64)):
         cut = cut_out(blurred(over(truth, colour)))
@@ -134,7 +134,7 @@ def test_the_background_is_found_though_the_figure_fills_most_of_the_rim() -> No
     assert alpha_error(cut_out(over(standing, WHITE)), standing) < 0.001
 
 
-def test_pictures_without_figure_or_without_background() -> None:
+def test_images_without_figure_or_without_background() -> None:
     assert alpha(cut_out(Image.new("RGB", (20, 20), WHITE))).max() == 0
     noise = Image.fromarray(np.random.default_rng(0).integers(250, 256, (64, 64, 3), dtype=np.uint8))
     assert alpha(cut_out(noise)).max() == 0
@@ -149,9 +149,9 @@ def test_invisible_pixels_have_no_colour_that_could_bleed() -> None:
     assert (cut[cut[..., 3] == 0] == 0).all()
 
 
-def test_the_same_picture_gives_the_same_bits() -> None:
-    picture = blurred(over(paint(jug), WHITE))
-    assert cut_out(picture).tobytes() == cut_out(picture).tobytes()
+def test_the_same_image_gives_the_same_bits() -> None:
+    image = blurred(over(paint(jug), WHITE))
+    assert cut_out(image).tobytes() == cut_out(image).tobytes()
 
 
 def test_a_background_that_is_no_colour_is_refused() -> None:
@@ -177,5 +177,5 @@ def test_what_the_miniatures_autoencoder_makes_of_emoji_is_cut_out(code: str) ->
     truth = decode(art_files("twemoji")[code].read_bytes(), svg_size_px=56)
     framed = Image.new("RGBA", (64, 64))
     framed.paste(truth, (4, 4))
-    (picture,) = autoencoder(ROOT / "weights" / "mini")([over(framed, WHITE)])
-    assert alpha_error(cut_out(picture), framed) < 0.02
+    (image,) = autoencoder(ROOT / "weights" / "mini")([over(framed, WHITE)])
+    assert alpha_error(cut_out(image), framed) < 0.02

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emote.imaging.sheet import CELL, GAP, before_after_sheet, enlarge, font, picture_sheet, variants_sheet, wrap
+from emote.imaging.sheet import CELL, GAP, before_after_sheet, enlarge, font, image_sheet, variants_sheet, wrap
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 AWKWARD = [
@@ -29,8 +29,8 @@ def width(text: str, size: int = 13) -> float:
     return font(size).getlength(text)
 
 
-def count(picture: Image.Image, colour: tuple[int, int, int]) -> int:
-    return int((np.asarray(picture) == colour).all(axis=-1).sum())
+def count(image: Image.Image, colour: tuple[int, int, int]) -> int:
+    return int((np.asarray(image) == colour).all(axis=-1).sum())
 
 
 def sheet(pairs: int, label: str = "a cat", title: str = "step 10") -> Image.Image:
@@ -75,7 +75,7 @@ def test_a_sheet_has_room_for_its_pairs_and_no_more(pairs: int, columns: int, ro
 
 
 @pytest.mark.parametrize("pairs", [1, 4, 12])
-def test_every_picture_of_a_sheet_is_shown_whole(pairs: int) -> None:
+def test_every_image_of_a_sheet_is_shown_whole(pairs: int) -> None:
     made = sheet(pairs)
     assert count(made, RED) == count(made, BLUE) == pairs * CELL * CELL
 
@@ -98,18 +98,18 @@ def test_prompts_titles_and_seeds_are_written() -> None:
     assert sheet(1, title="step 10").tobytes() != sheet(1, title="step 20").tobytes()
 
 
-def test_pictures_need_as_many_as_there_are_labels() -> None:
-    picture = Image.new("RGB", (8, 8))
+def test_images_need_as_many_as_there_are_labels() -> None:
+    image = Image.new("RGB", (8, 8))
     with pytest.raises(ValueError):
-        before_after_sheet([picture] * 2, [picture], ["a", "b"], [1, 2], "x")
+        before_after_sheet([image] * 2, [image], ["a", "b"], [1, 2], "x")
 
 
-@pytest.mark.parametrize(("pictures", "rows"), [(1, 1), (6, 1), (7, 2)])
-def test_a_sheet_of_single_pictures_shows_each_whole(pictures: int, rows: int) -> None:
-    made = picture_sheet([Image.new("RGBA", (16, 16), (255, 0, 0, 255))] * pictures, ["", *AWKWARD][:pictures])
+@pytest.mark.parametrize(("images", "rows"), [(1, 1), (6, 1), (7, 2)])
+def test_a_sheet_of_single_images_shows_each_whole(images: int, rows: int) -> None:
+    made = image_sheet([Image.new("RGBA", (16, 16), (255, 0, 0, 255))] * images, ["", *AWKWARD][:images])
     assert made.width == GAP + 6 * (CELL + GAP)
     assert rows * CELL < made.height < rows * CELL * 1.5
-    assert count(made, RED) == pictures * CELL * CELL
+    assert count(made, RED) == images * CELL * CELL
 
 
 @pytest.mark.parametrize("many", [1, 2, 4])
@@ -123,13 +123,13 @@ def test_every_variant_has_a_column_of_its_own(many: int) -> None:
     assert lefts == [GAP + i * 104 for i in range(many)]
 
 
-def test_pictures_without_names_take_no_room_for_them() -> None:
-    picture = [[Image.new("RGB", (32, 32))]]
-    named, bare = (variants_sheet(picture, [name], ["a"], [1], "x") for name in ("base", ""))
+def test_images_without_names_take_no_room_for_them() -> None:
+    image = [[Image.new("RGB", (32, 32))]]
+    named, bare = (variants_sheet(image, [name], ["a"], [1], "x") for name in ("base", ""))
     assert named.height - bare.height == 18
 
 
-def test_pictures_keep_their_proportions() -> None:
+def test_images_keep_their_proportions() -> None:
     wide = enlarge(Image.new("RGB", (64, 32), RED), 100)
     assert wide.size == (100, 100) and count(wide, RED) == 100 * 50
     assert wide.getpixel((50, 10)) == (255, 255, 255)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from emote.config import ModelConfig
-from emote.inference.image_generator import Studio
+from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import Adapter, find_adapter
 from emote.lora.adapter import attach
@@ -57,9 +57,9 @@ def adapter(runs: Path) -> Adapter:
 
 
 @pytest.fixture(scope="session")
-def studio(tiny_sd: Path) -> Studio:
+def image_generator(tiny_sd: Path) -> ImageGenerator:
     """One for all tests, as in the demo: none may depend on what was drawn before."""
-    return Studio(find_base(model_config(tiny_sd)), device="cpu")
+    return ImageGenerator(find_base(model_config(tiny_sd)), device="cpu")
 
 
 def model_config(path: Path) -> ModelConfig:

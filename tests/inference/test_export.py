@@ -81,7 +81,7 @@ def test_a_published_file_is_told(run: Run, tmp_path: Path) -> None:
     assert row(out, "base") == "Stable Diffusion 1"
     assert (row(out, "layers"), row(out, "rank"), row(out, "numbers")) == ("UNet 128", "4", "bfloat16")
     assert row(out, "alpha") == "not stored, so read as the rank"
-    assert row(out, "read by") == "diffusers; for ComfyUI and A1111 say to=kohya"
+    assert row(out, "read by") == "diffusers; for ComfyUI and A1111 set to=kohya"
 
 
 def test_a_kohya_file_with_a_text_encoder_is_told(run: Run, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_file_of_nobody_knows_what_base_is_merged_into_the_one_that_is_named(
 ) -> None:
     file = save_kohya(trained(tiny_sd), tmp_path / "x.safetensors", lora_config(), {})
     code, _, err = run(f"input={file}", "to=fuse", f"output={tmp_path / 'merged'}")
-    assert code == 2 and "say model=" in err
+    assert code == 2 and "set model=" in err
     assert run(f"input={file}", "to=fuse", f"output={tmp_path / 'merged'}", f"model={tiny_sd}")[0] == 0
     assert (tmp_path / "merged" / "model_index.json").is_file()
 

@@ -46,7 +46,7 @@ def refused(draw: Any, *words: str) -> str:
     return str(caught.value)
 
 
-def test_a_prompt_gives_pictures_and_a_sheet(draw: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_prompt_gives_images_and_a_sheet(draw: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = draw("run=tiny", "prompt=fox", "n=3", "seed=7")
     assert names(folder) == ["fox-seed7.png", "fox-seed8.png", "fox-seed9.png", "sheet.png"]
     said = capsys.readouterr().out.splitlines()
@@ -75,7 +75,7 @@ def test_batches_change_no_pixel_by_more_than_2(draw: Any) -> None:
 
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("setting", ["scheduler=euler_a", "lora_scale=0.3", "template=none", "guidance=1"])
-def test_from_image_repeats_a_picture_bit_for_bit(
+def test_from_image_repeats_a_image_bit_for_bit(
     draw: Any, capsys: pytest.CaptureFixture[str], batch: int, setting: str
 ) -> None:
     folder = draw("run=tiny", "prompt=fox", "negative_prompt=b: c", "n=3", f"batch={batch}", setting)
@@ -84,13 +84,13 @@ def test_from_image_repeats_a_picture_bit_for_bit(
         again = draw(f"from_image={folder / name}", out=f"again-{name}")
         assert (again / name).read_bytes() == (folder / name).read_bytes()
         assert names(again) == [name]
-        assert capsys.readouterr().out.splitlines()[-1] == "the same picture, bit for bit"
+        assert capsys.readouterr().out.splitlines()[-1] == "the same image, bit for bit"
 
 
 def test_from_image_repeats_what_the_base_model_drew(draw: Any, tiny_sd: Path) -> None:
     folder = draw("run=tiny", "prompt=fox", "n=1", "compare=true")
-    # the model's folder is not written into pictures, so it must be said
-    assert "say model=" in refused(draw, f"from_image={folder / 'fox-seed0-base.png'}")
+    # the model's folder is not written into images, so it must be said
+    assert "set model=" in refused(draw, f"from_image={folder / 'fox-seed0-base.png'}")
     again = draw(f"from_image={folder / 'fox-seed0-base.png'}", f"model={tiny_sd}", out="again")
     assert contents(again)["fox-seed0-base.png"] == contents(folder)["fox-seed0-base.png"]
 
@@ -113,7 +113,7 @@ def test_from_image_finds_the_adapter_by_its_content(draw: Any, runs: Path, tmp_
     shutil.copytree(runs / NAME, moved / "renamed-0000aaaa0000")
     again = draw(f"from_image={file}", f"runs_dir={moved}", out="again")
     assert np.array_equal(np.asarray(Image.open(again / file.name)), np.asarray(Image.open(file)))
-    assert "say run=" in refused(draw, f"from_image={file}", f"runs_dir={tmp_path}")
+    assert "set run=" in refused(draw, f"from_image={file}", f"runs_dir={tmp_path}")
 
 
 def test_from_image_says_what_it_lacks(draw: Any, tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_from_image_says_what_it_lacks(draw: Any, tmp_path: Path) -> None:
     save_png(Image.new("RGB", (32, 32)), tmp_path / "plain.png", text)
     save_png(Image.new("RGB", (32, 32)), tmp_path / "named.png", f"{text}, Model: v1-5-pruned-emaonly")
     wanted = f"from_image={tmp_path / 'plain.png'}"
-    assert refused(draw, wanted) == f"{wanted} does not say which base model drew it; say model="
-    assert "drawn with v1-5-pruned-emaonly; say model=" in refused(draw, f"from_image={tmp_path / 'named.png'}")
+    assert refused(draw, wanted) == f"{wanted} does not say which base model drew it; set model="
+    assert "drawn with v1-5-pruned-emaonly; set model=" in refused(draw, f"from_image={tmp_path / 'named.png'}")
     assert "drawn without an adapter; leave run= out" in refused(draw, wanted, "run=tiny")
 
 
@@ -188,7 +188,7 @@ def test_words_that_were_cut_are_said(draw: Any, capsys: pytest.CaptureFixture[s
     assert "note: longer than the 30 tokens that the model reads; it was cut before: " in capsys.readouterr().out
 
 
-def test_a_picture_that_is_no_numbers_is_said_and_the_others_are_kept(
+def test_a_image_that_is_no_numbers_is_said_and_the_others_are_kept(
     draw: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = draw("run=tiny", "prompt=fox", "n=1", "scales=[1, 1e30]", code=1)
@@ -196,7 +196,7 @@ def test_a_picture_that_is_no_numbers_is_said_and_the_others_are_kept(
     assert "warning:" in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_transparent_pictures_have_an_alpha_channel_and_can_be_repeated(draw: Any) -> None:
+def test_transparent_images_have_an_alpha_channel_and_can_be_repeated(draw: Any) -> None:
     pytest.importorskip("emote.imaging.cutout")
     folder = draw("run=tiny", "prompt=fox", "n=1", "transparent=true")
     assert Image.open(folder / "fox-seed0.png").mode == "RGBA"

@@ -14,9 +14,9 @@ from emote.util.errors import ConfigError
         ("A red heart!", "a-red-heart"),
         ("Crème brûlée", "creme-brulee"),
         ("../../etc/passwd", "etc-passwd"),
-        ("قطة", "picture"),
-        ("🧑🏽‍🚀", "picture"),
-        ("", "picture"),
+        ("قطة", "image"),
+        ("🧑🏽‍🚀", "image"),
+        ("", "image"),
         ("x" * 500, "x" * 40),
     ],
 )

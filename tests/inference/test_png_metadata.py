@@ -71,33 +71,33 @@ def test_every_scheduler_comes_back(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("negative", ["", "b: c, d: e, f: g"])
-def test_a_picture_says_what_it_was_drawn_from(tmp_path: Path, prompt: str, negative: str) -> None:
+def test_a_image_says_what_it_was_drawn_from(tmp_path: Path, prompt: str, negative: str) -> None:
     wanted = request(
         prompt=prompt, negative_prompt=negative, guidance_scale=1 / 3, seed=2**63 - 1, lora_scale=-0.1, height=96
     )
     parameters = Parameters(wanted, "model", "0123456789", "tiny", "abc", "tiny-01/20", 4, 3, Precision.fp16)
-    save_png(Image.new("RGB", (8, 8)), tmp_path / "picture.png", write_parameters(parameters))
-    assert read_parameters(tmp_path / "picture.png") == parameters
+    save_png(Image.new("RGB", (8, 8)), tmp_path / "image.png", write_parameters(parameters))
+    assert read_parameters(tmp_path / "image.png") == parameters
 
 
-def test_the_base_model_s_pictures_name_no_adapter() -> None:
+def test_the_base_model_s_images_name_no_adapter() -> None:
     text = write_parameters(Parameters(request(lora_scale=0), lora="tiny", lora_hash="abc", run="tiny-01/20"))
     assert "tiny" not in text
     assert read_parameters(text).request.lora_scale == 0
 
 
-def test_what_a_picture_carries_is_written_with_it(tmp_path: Path) -> None:
-    picture = Image.new("RGBA", (8, 8))
-    picture.info["parameters"] = "words"
-    save_png(picture, tmp_path / "new" / "picture.png")
-    assert text_of(tmp_path / "new" / "picture.png") == "words"
-    assert Image.open(tmp_path / "new" / "picture.png").mode == "RGBA"
+def test_what_a_image_carries_is_written_with_it(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (8, 8))
+    image.info["parameters"] = "words"
+    save_png(image, tmp_path / "new" / "image.png")
+    assert text_of(tmp_path / "new" / "image.png") == "words"
+    assert Image.open(tmp_path / "new" / "image.png").mode == "RGBA"
 
 
-def test_pictures_that_say_nothing_are_refused(tmp_path: Path) -> None:
+def test_images_that_say_nothing_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "silent.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "silent.png").read_bytes()[:30])
-    for name, words in {"silent": "does not say how it was drawn", "broken": "no picture", "absent": "no file"}.items():
+    for name, words in {"silent": "does not say how it was drawn", "broken": "no image", "absent": "no file"}.items():
         with pytest.raises(ConfigError, match=words):
             read_parameters(tmp_path / f"{name}.png")
 

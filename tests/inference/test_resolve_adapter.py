@@ -11,7 +11,7 @@ import pytest
 
 from emote.config import Config
 from emote.inference.options import Options
-from emote.inference.plan import plan_pictures
+from emote.inference.plan import plan_images
 from emote.inference.resolve_adapter import Adapter, adapters_with_hash, find_adapter, list_adapters
 from emote.lora.formats import read_metadata
 from emote.models.presets import model_named
@@ -74,7 +74,7 @@ def test_the_strength_that_a_run_drew_with_is_what_others_draw_with(
     write_config(make_config("experiment=quickstart", **{"callbacks.samples.lora_scale": 0.7}), step / "config.yaml")
     assert find_adapter("latest", own_runs).lora_scale == 0.7
     for said, used in ({}, 0.7), ({"lora_scale": 0.2}, 0.2), ({"compare": True}, 0.7):
-        plan = plan_pictures(Options(prompt=["fox"], runs_dir=str(own_runs), out=str(own_runs / "out"), **said))
+        plan = plan_images(Options(prompt=["fox"], runs_dir=str(own_runs), out=str(own_runs / "out"), **said))
         assert plan.shots[-1].request.lora_scale == used
     assert find_adapter(f"{NAME}/10", own_runs).lora_scale == 1.0  # of before it was recorded
 
@@ -121,7 +121,7 @@ def test_what_is_not_there_is_said_with_what_is(runs: Path, tmp_path: Path) -> N
 
 def test_a_name_of_several_runs_is_refused(own_runs: Path, tiny_sd: Path) -> None:
     write_step(own_runs / "tiny-ffff00000000", 5, tiny_sd, 0.1)
-    assert f"2 runs in {own_runs}; say one of {NAME}, tiny-ffff00000000" in refused("tiny", own_runs)
+    assert f"2 runs in {own_runs}; use one of {NAME}, tiny-ffff00000000" in refused("tiny", own_runs)
     assert find_adapter("ffff", own_runs).label == "tiny-ffff00000000/5"
 
 

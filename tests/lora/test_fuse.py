@@ -34,9 +34,9 @@ def answers(pipeline: Any) -> list[torch.Tensor]:
     """The UNet's, the text encoder's and the decoder's."""
     latents = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1)).to(pipeline.vae.dtype)
     with torch.no_grad():
-        pictures = pipeline.vae.decode(latents).sample
+        images = pipeline.vae.decode(latents).sample
         text = pipeline.encode_prompt("a cat", "cpu", 1, False)[0]
-    return [answer(pipeline.unet).float(), text.float(), pictures.float()]
+    return [answer(pipeline.unet).float(), text.float(), images.float()]
 
 
 def close(one: list[torch.Tensor], other: list[torch.Tensor], tolerance: float = 1e-5) -> list[bool]:
@@ -137,7 +137,7 @@ def test_a_single_file_is_merged_into_another(tiny_sd: Path, tmp_path: Path, ada
     other = load_file(fuse_to_file(Recipe(adapter), tiny_sd, None, tmp_path / "other.safetensors"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
-    with pytest.raises(ConfigError, match=r"say output=….safetensors"):
+    with pytest.raises(ConfigError, match=r"set output=….safetensors"):
         fuse_to_directory(Recipe(adapter), base, None, tmp_path / "directory")
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from emote.config import AdapterDtype
 from emote.lora.adapter import adapter_state, attach, trainable
 from emote.lora.formats import save_diffusers, save_kohya
-from emote.lora.warm_start import start_from, start_key
+from emote.lora.warm_start import warm_start, warm_start_key
 from emote.util.errors import ConfigError
 from tests.models.helpers import fresh_unet, learn, lora_config
 
@@ -33,7 +33,7 @@ def learned(tiny_sd: Path, tmp_path: Path) -> tuple[dict[str, torch.Tensor], Pat
 def refused(unet: Any, **changes: Any) -> str:
     before = adapter_state(unet)
     with pytest.raises(ConfigError) as caught:
-        start_from(unet, lora_config(**changes))
+        warm_start(unet, lora_config(**changes))
     assert all(torch.equal(tensor, before[name]) for name, tensor in adapter_state(unet).items())
     return str(caught.value)
 
@@ -41,7 +41,7 @@ def refused(unet: Any, **changes: Any) -> str:
 @pytest.mark.parametrize("which", [1, 2])
 def test_training_starts_from_either_file(tiny_sd: Path, learned: tuple[Any, Path, Path], which: int) -> None:
     unet = attached(tiny_sd)
-    start_from(unet, lora_config(init_from=str(learned[which])))
+    warm_start(unet, lora_config(init_from=str(learned[which])))
     assert all(torch.equal(tensor, learned[0][name]) for name, tensor in adapter_state(unet).items())
     assert all(parameter.requires_grad for parameter in trainable(unet).values())
 
@@ -53,7 +53,7 @@ def test_a_published_bf16_file_starts_a_float32_adapter_with_its_numbers(
     assert all(name.startswith("unet.") and ".lora_" in name for name in tensors)
     save_file(tensors, tmp_path / "published.safetensors")  # without alpha in the header, as it was published
     unet = attached(tiny_sd)
-    start_from(unet, lora_config(init_from=str(tmp_path / "published.safetensors")))
+    warm_start(unet, lora_config(init_from=str(tmp_path / "published.safetensors")))
     state = adapter_state(unet)
     assert {tensor.dtype for tensor in state.values()} == {torch.float32}
     assert all(torch.equal(tensor, learned[0][name].bfloat16().float()) for name, tensor in state.items())
@@ -61,7 +61,7 @@ def test_a_published_bf16_file_starts_a_float32_adapter_with_its_numbers(
 
 def test_the_adapter_keeps_its_own_dtype(tiny_sd: Path, learned: tuple[Any, Path, Path]) -> None:
     unet = attached(tiny_sd, dtype=AdapterDtype.bfloat16)
-    start_from(unet, lora_config(init_from=str(learned[2]), dtype=AdapterDtype.bfloat16))
+    warm_start(unet, lora_config(init_from=str(learned[2]), dtype=AdapterDtype.bfloat16))
     assert {tensor.dtype for tensor in adapter_state(unet).values()} == {torch.bfloat16}
 
 
@@ -71,9 +71,9 @@ def test_everything_that_differs_is_said_at_once_with_what_to_say(
     changes = {"rank": 8, "alpha": 16.0, "targets": "attention_ff"}
     lines = refused(attached(tiny_sd, **changes), **changes, init_from=str(learned[2])).splitlines()
     assert len(lines) == 3
-    assert "has rank 4, lora.rank is 8; say lora.rank=4" in lines[0]
-    assert "has alpha 4, lora.alpha is 16; say lora.alpha=4" in lines[1]
-    assert "adapts 32 modules" in lines[2] and "say lora.targets=attention" in lines[2]
+    assert "has rank 4, lora.rank is 8; set lora.rank=4" in lines[0]
+    assert "has alpha 4, lora.alpha is 16; set lora.alpha=4" in lines[1]
+    assert "adapts 32 modules" in lines[2] and "set lora.targets=attention" in lines[2]
 
 
 def test_an_alpha_that_follows_the_rank_is_no_second_mistake(tiny_sd: Path, learned: tuple[Any, Path, Path]) -> None:
@@ -101,9 +101,9 @@ def test_a_file_that_is_not_there_is_named(tiny_sd: Path, tmp_path: Path) -> Non
 
 
 def test_the_key_is_of_the_content_wherever_it_lies(learned: tuple[Any, Path, Path], tmp_path: Path) -> None:
-    assert start_key(lora_config()) == {}
-    one = start_key(lora_config(init_from=str(learned[2])))
+    assert warm_start_key(lora_config()) == {}
+    one = warm_start_key(lora_config(init_from=str(learned[2])))
     moved = learned[2].rename(tmp_path / "moved.safetensors")
-    assert start_key(lora_config(init_from=str(moved))) == one
+    assert warm_start_key(lora_config(init_from=str(moved))) == one
     moved.write_bytes(moved.read_bytes()[:-1] + b"!")
-    assert start_key(lora_config(init_from=str(moved))) != one
+    assert warm_start_key(lora_config(init_from=str(moved))) != one

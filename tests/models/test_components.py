@@ -50,7 +50,7 @@ def test_prompts_are_encoded_as_the_pipeline_does(tiny_sd: Path) -> None:
 def test_a_sample_of_the_encoded_posterior_is_the_pipelines_latents(tiny_sd: Path) -> None:
     vae = components.load_vae(tiny_sd)
     pixels = torch.rand(2, 3, 32, 32) * 2 - 1
-    mean, logvar = components.encode_pictures(vae, pixels)
+    mean, logvar = components.encode_images(vae, pixels)
     assert mean.shape == logvar.shape == (2, 4, 8, 8)
     posterior = vae.encode(pixels).latent_dist
     expected = posterior.sample(torch.Generator().manual_seed(3)) * vae.config["scaling_factor"]
@@ -60,7 +60,7 @@ def test_a_sample_of_the_encoded_posterior_is_the_pipelines_latents(tiny_sd: Pat
 
 
 def test_posteriors_are_float32_whatever_the_autoencoder_is(tiny_sd: Path) -> None:
-    mean, logvar = components.encode_pictures(components.load_vae(tiny_sd, torch.bfloat16), torch.zeros(1, 3, 32, 32))
+    mean, logvar = components.encode_images(components.load_vae(tiny_sd, torch.bfloat16), torch.zeros(1, 3, 32, 32))
     assert mean.dtype is logvar.dtype is torch.float32
 
 

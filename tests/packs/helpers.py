@@ -1,4 +1,4 @@
-"""Cut-out pictures and packs to look into."""
+"""Cut-out images and packs to look into."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emote.packs.pack import PackItem
 
 
 def blob(width: int = 64, height: int = 64, colour: str = "#dd2e44") -> Image.Image:
-    """An ellipse with soft edges in the middle of a transparent picture."""
+    """An ellipse with soft edges in the middle of a transparent image."""
     large = Image.new("RGBA", (4 * width, 4 * height))
     ImageDraw.Draw(large).ellipse((width, height, 3 * width, 3 * height), colour)
     return large.resize((width, height), Image.Resampling.BOX)
@@ -28,8 +28,8 @@ def noise(side: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels, "RGBA")
 
 
-def item(prompt: str = "a fox", picture: Image.Image | None = None, seed: int | None = 7) -> PackItem:
-    return PackItem(prompt, seed, picture or blob(), "tiny/20 on mini", "CC BY-SA 4.0")
+def item(prompt: str = "a fox", image: Image.Image | None = None, seed: int | None = 7) -> PackItem:
+    return PackItem(prompt, seed, image or blob(), "tiny/20 on mini", "CC BY-SA 4.0")
 
 
 def manifest(path: Path) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def manifest(path: Path) -> dict[str, Any]:
         return dict(json.loads(archive.read("manifest.json")))
 
 
-def pictures(path: Path) -> dict[str, tuple[bytes, Image.Image]]:
-    """The emoji in a pack: file name to bytes and picture."""
+def packed_images(path: Path) -> dict[str, tuple[bytes, Image.Image]]:
+    """The emoji in a pack: file name to bytes and image."""
     found = {}
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None

@@ -12,18 +12,18 @@ from emote.util.errors import ConfigError
 from tests.packs.helpers import blob, noise
 
 
-def test_a_small_picture_keeps_its_pixels() -> None:
-    picture = blob()
-    with Image.open(io.BytesIO(encode(picture, 100_000))) as opened:
-        assert opened.mode == "RGBA" and opened.tobytes() == picture.tobytes()
+def test_a_small_image_keeps_its_pixels() -> None:
+    image = blob()
+    with Image.open(io.BytesIO(encode(image, 100_000))) as opened:
+        assert opened.mode == "RGBA" and opened.tobytes() == image.tobytes()
 
 
 def test_a_large_one_gets_a_palette_that_keeps_transparency() -> None:
-    picture = noise(256)
-    picture.putalpha(picture.getchannel("A").point(lambda a: 128 | a))
-    picture.paste((0, 0, 0, 0), (0, 0, 128, 128))
-    full = len(encode(picture, 10**9))
-    data = encode(picture, full // 3)
+    image = noise(256)
+    image.putalpha(image.getchannel("A").point(lambda a: 128 | a))
+    image.paste((0, 0, 0, 0), (0, 0, 128, 128))
+    full = len(encode(image, 10**9))
+    data = encode(image, full // 3)
     assert len(data) < full // 3
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.mode == "P"

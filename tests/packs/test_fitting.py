@@ -11,8 +11,8 @@ from emote.util.errors import ConfigError
 from tests.packs.helpers import blob
 
 
-def visible_box(picture: Image.Image) -> tuple[int, int, int, int]:
-    box = picture.getchannel("A").point(lambda a: 255 if a > 8 else 0).getbbox()
+def visible_box(image: Image.Image) -> tuple[int, int, int, int]:
+    box = image.getchannel("A").point(lambda a: 255 if a > 8 else 0).getbbox()
     assert box is not None
     return box
 
@@ -30,13 +30,13 @@ def test_a_figure_fills_the_square_but_for_a_margin_and_stands_in_its_middle(siz
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 30), (30, 200), (2000, 4)])
 def test_a_sticker_has_its_longer_side_exactly_and_no_margin(size: tuple[int, int]) -> None:
-    picture = Image.new("RGBA", size, "red")
-    sticker = fit(picture, 512, is_square=False)
+    image = Image.new("RGBA", size, "red")
+    sticker = fit(image, 512, is_square=False)
     assert max(sticker.size) == 512
     assert sticker.width / sticker.height == pytest.approx(size[0] / size[1], rel=0.3)
 
 
-def test_a_picture_in_which_nothing_is_visible_is_refused() -> None:
+def test_a_image_in_which_nothing_is_visible_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing is visible"):
         fit(Image.new("RGBA", (64, 64), (255, 0, 0, 3)), 128, is_square=True)
 
@@ -56,8 +56,8 @@ def test_enlarged_emoji_are_nearer_to_the_drawing_than_by_lanczos(style: str, si
     data = art_files(style)["1F98A"].read_bytes()  # a fox
     small, truth = decode(data, svg_size_px=64), np.asarray(decode(data, svg_size_px=side).convert("RGBa"), np.float64)
 
-    def error(picture: Image.Image) -> float:
-        return float(np.abs(np.asarray(picture.convert("RGBa"), np.float64) - truth).mean())
+    def error(image: Image.Image) -> float:
+        return float(np.abs(np.asarray(image.convert("RGBa"), np.float64) - truth).mean())
 
     assert error(scale_to(small, (side, side))) < 0.6 * error(small.resize((side, side), Image.Resampling.LANCZOS))
 

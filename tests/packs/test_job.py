@@ -14,12 +14,12 @@ from emote.packs.options import PackOptions
 from emote.packs.platforms import Platform
 from emote.util.errors import ConfigError
 from tests.conftest import ROOT
-from tests.packs.helpers import blob, manifest, pictures
+from tests.packs.helpers import blob, manifest, packed_images
 
 
-def on_white(picture: Image.Image) -> Image.Image:
-    flat = Image.new("RGB", picture.size, "white")
-    flat.paste(picture, mask=picture.getchannel("A"))
+def on_white(image: Image.Image) -> Image.Image:
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=image.getchannel("A"))
     return flat
 
 
@@ -53,55 +53,55 @@ def test_the_miniature_makes_three_valid_packs(tmp_path: Path, capsys: pytest.Ca
     assert run("model=mini", *words, f"out={out}", f"cache_dir={tmp_path}") == 0
     said = capsys.readouterr().out.splitlines()
     assert said[-4:] == [str(out / name) for name in ("contact-sheet.png", "slack.zip", "discord.zip", "telegram.zip")]
-    assert len(list((out / "pictures").glob("*.png"))) == 4  # the drawings, to choose from
+    assert len(list((out / "images").glob("*.png"))) == 4  # the drawings, to choose from
     for platform, kinds in (("slack", 1), ("discord", 1), ("telegram", 2)):
-        found, told = pictures(out / f"{platform}.zip"), manifest(out / f"{platform}.zip")
+        found, told = packed_images(out / f"{platform}.zip"), manifest(out / f"{platform}.zip")
         assert len(found) == 4 * kinds
         names = [entry["name"] for entry in told["emoji"]]
         assert names == ["red_apple_emote", "red_apple_emote_2", "fox_emote", "fox_emote_2"]
         assert [entry["seed"] for entry in told["emoji"]] == [3, 4, 3, 4]
         assert {entry["model"] for entry in told["emoji"]} == {"weights/mini"}
         assert {entry["licence"] for entry in told["emoji"]} == {"CC BY-SA 4.0 (the miniature)"}
-        for name, (data, picture) in found.items():
+        for name, (data, image) in found.items():
             assert len(data) < {"slack": 128_000, "discord": 256_000, "telegram": 512_000}[platform]
             side = 512 if name.startswith("stickers") else 100 if platform == "telegram" else 128
-            assert max(picture.size) == side
-            assert picture.convert("RGBA").getchannel("A").getextrema()[0] == 0
+            assert max(image.size) == side
+            assert image.convert("RGBA").getchannel("A").getextrema()[0] == 0
 
 
-def test_a_folder_of_pictures_is_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_images_is_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     blob().save(images / "happy_blob.png")  # cut out already
     on_white(blob(colour="#3b88c3")).save(images / "blue.webp", lossless=True)
     text = "a green blob <lora:mine:1>\nSteps: 25, Sampler: DPM++ 2M, CFG scale: 4, Seed: 11, Size: 64x64, Model: mini"
     save_png(on_white(blob(colour="#77b255")), images / "b.png", text)
-    (images / "notes.txt").write_text("no picture")
+    (images / "notes.txt").write_text("no image")
     assert run(f"images={images}", "for=slack", f"out={out}", "licence=mine") == 0
     told = manifest(out / "slack.zip")["emoji"]
     assert [(entry["name"], entry["seed"], entry["licence"]) for entry in told] == [
         ("green_blob", 11, "mine"), ("blue", None, "mine"), ("happy_blob", None, "mine"),
     ]  # fmt: skip
-    for _, picture in pictures(out / "slack.zip").values():
-        assert picture.convert("RGBA").getpixel((0, 0)) == (0, 0, 0, 0)
-        assert picture.convert("RGBA").getpixel((64, 64))[3] == 255  # type: ignore[index]
+    for _, image in packed_images(out / "slack.zip").values():
+        assert image.convert("RGBA").getpixel((0, 0)) == (0, 0, 0, 0)
+        assert image.convert("RGBA").getpixel((64, 64))[3] == 255  # type: ignore[index]
 
 
-def test_pictures_that_are_all_background_are_left_out_and_said(
+def test_images_that_are_all_background_are_left_out_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     Image.new("RGB", (64, 64), "white").save(images / "empty.png")
-    assert "no picture to pack" in refusal(f"images={images}", f"out={out}")
+    assert "no image to pack" in refusal(f"images={images}", f"out={out}")
     assert not out.exists()
     on_white(blob()).save(images / "blob.png")
     assert run(f"images={images}", "for=slack", f"out={out}") == 1
     assert "warning: empty.png is left out: nothing is visible" in capsys.readouterr().out
-    assert len(pictures(out / "slack.zip")) == 1
+    assert len(packed_images(out / "slack.zip")) == 1
 
 
-def test_a_picture_without_plain_background_is_packed_as_it_is_and_said(
+def test_a_image_without_plain_background_is_packed_as_it_is_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = tmp_path / "images"
@@ -131,8 +131,8 @@ def test_mistakes_are_told_before_anything_is_drawn(tmp_path: Path, runs: Path) 
     assert "prompts must say what to draw" in refusal("model=mini", where)
     assert "for must name a platform" in refusal("for=[]", where)
     assert "run=nope is no run" in refusal("run=nope", "prompts=a cat", where)
-    assert "images must be a folder with pictures" in refusal(f"images={tmp_path}/none")
-    assert "has no pictures" in refusal(f"images={tmp_path}")
+    assert "images must be a folder with images" in refusal(f"images={tmp_path}/none")
+    assert "has no images" in refusal(f"images={tmp_path}")
     assert "n, steps say nothing beside images=" in refusal(f"images={tmp_path}", "n=2", "steps=9")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
     assert "broken.png" in refusal(f"images={tmp_path}")

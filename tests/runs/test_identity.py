@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from emote.config import Config
-from emote.runs.identity import identity, science
+from emote.runs.identity import identity, identity_keys
 
 MakeConfig = Callable[..., Config]
 
@@ -17,7 +17,7 @@ def identity_of(config: Config) -> str:
 @pytest.mark.parametrize("background", ["white", "'#ffffff'"])
 def test_what_is_said_of_other_colours_is_no_part_of_a_run_over_white(make_config: MakeConfig, background: str) -> None:
     config = make_config("experiment=smoke", **{"data.background": background})
-    assert "data.background_caption" not in science(config)
+    assert "data.background_caption" not in identity_keys(config)
     silent = make_config("experiment=smoke", **{"data.background": background, "data.background_caption": None})
     assert identity_of(silent) == identity_of(config)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from emote.runs.lock import Busy, only_one, wait_for
+from emote.runs.lock import Busy, run_lock, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -45,7 +45,7 @@ def holder(run: Path) -> Iterator[subprocess.Popen[str]]:
 def test_who_holds_a_run_is_named_and_the_run_is_left_alone(run: Path, holder: subprocess.Popen[str]) -> None:
     who = rf"{run} is being worked on by process {holder.pid} on {os.uname().nodename}; wait for it, or stop it"
     for _ in range(2):  # trying changes nothing
-        with pytest.raises(Busy, match=who), only_one(run):
+        with pytest.raises(Busy, match=who), run_lock(run):
             pass
     assert not run.exists()
 
@@ -53,7 +53,7 @@ def test_who_holds_a_run_is_named_and_the_run_is_left_alone(run: Path, holder: s
 def test_a_process_that_is_killed_holds_nothing(run: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    with only_one(run):
+    with run_lock(run):
         assert f"process {os.getpid()} on" in run.with_name(f".{run.name}.holder").read_text()
 
 
@@ -68,7 +68,7 @@ def test_waiting_ends_when_the_other_process_does(
 
 
 def test_nothing_but_the_lock_is_left(run: Path) -> None:
-    with pytest.raises(RuntimeError), only_one(run):
+    with pytest.raises(RuntimeError), run_lock(run):
         raise RuntimeError
     assert [path.name for path in run.parent.iterdir()] == [f".{run.name}.lock"]
 
@@ -81,7 +81,7 @@ def test_a_file_system_without_locks_still_lets_only_one(run: Path, monkeypatch:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    with only_one(run), pytest.raises(Busy), only_one(run):
+    with run_lock(run), pytest.raises(Busy), run_lock(run):
         pass
-    with only_one(run):
+    with run_lock(run):
         pass

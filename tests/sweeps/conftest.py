@@ -11,7 +11,7 @@ import torch
 
 from emote.cli import main
 from tests.experiments.conftest import cache as cache
-from tests.experiments.conftest import pictures as pictures
+from tests.experiments.conftest import images as images
 from tests.experiments.conftest import tiny_words as tiny_words
 from tests.sweeps.helpers import sweep_of
 

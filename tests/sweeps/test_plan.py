@@ -30,7 +30,7 @@ def test_two_runs_are_not_pushed_over_each_other(words: list[str]) -> None:
         planned([*words, "hub.repo=me/emoji"], *TWO)
     assert str(error.value) == (
         "hub.repo must be another one for each run, got me/emoji for 2 runs, the first two lora.rank=2 and lora.rank=4;"
-        " say hub.repo=null (each goes to <you>/<name>-<identity>), or name what differs:"
+        " set hub.repo=null (each goes to <you>/<name>-<identity>), or name what differs:"
         " 'hub.repo=me/emoji-${lora.rank}'"
     )
 

@@ -225,5 +225,5 @@ def test_a_launcher_that_is_misspelt_is_told_with_the_nearest(capsys: pytest.Cap
     assert main(["-m", "launcher=slrum", "launcher.partitoin=gpu", "lora.rank=2,4"]) == 2
     assert capsys.readouterr().err.splitlines()[1:] == [
         "  launcher must be one of joblib, local, ray, slurm, got slrum; did you mean slurm?",
-        "  launcher.partitoin is no key; did you mean launcher.partition?",
+        "  unknown key launcher.partitoin; did you mean launcher.partition?",
     ]

@@ -21,7 +21,7 @@ from emote.cli.checking import check
 from emote.cli.composing import CONF, hydra_over_conf
 from emote.cli.running import jobs_of
 from emote.config import Config
-from emote.runs.lock import only_one, wait_for
+from emote.runs.lock import run_lock, wait_for
 from emote.sweeps.index import Index
 from emote.sweeps.plan import Plan, plan
 from emote.training.run import run
@@ -235,7 +235,7 @@ def test_a_job_that_another_process_is_at_is_waited_for(
     began, ended = threading.Event(), threading.Event()
 
     def hold() -> None:  # a lock belongs to a thread
-        with only_one(tmp_path / Path(held).name):
+        with run_lock(tmp_path / Path(held).name):
             began.set()
             ended.wait()
 
@@ -258,14 +258,14 @@ def test_a_job_that_another_process_is_at_is_waited_for(
     assert [state for _, state in states(tmp_path)] == ["finished", "finished"]
 
 
-def test_a_job_whose_pictures_changed_meanwhile_is_told_and_planned_anew(
-    sweep_words: list[str], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_job_whose_images_changed_meanwhile_is_told_and_planned_anew(
+    sweep_words: list[str], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from emote.sweeps import sweep
 
-    own = tmp_path / "pictures"
-    shutil.copytree(pictures, own)
-    words = [word.replace(str(pictures), str(own)).replace("=4,2", "=1") for word in sweep_words]
+    own = tmp_path / "images"
+    shutil.copytree(images, own)
+    words = [word.replace(str(images), str(own)).replace("=4,2", "=1") for word in sweep_words]
     words.append(f"run.dir={tmp_path / 'runs'}")
     run = sweep.run
 
@@ -280,7 +280,7 @@ def test_a_job_whose_pictures_changed_meanwhile_is_told_and_planned_anew(
     (before,) = (tmp_path / "runs" / "sweeps").iterdir()
     first, second = Index(before).entries()
     assert first.state == "finished" and second.state == "failed"
-    assert second.error and second.error.startswith("the pictures or the base model changed while the sweep ran")
+    assert second.error and second.error.startswith("the images or the base model changed while the sweep ran")
     assert main(words) == 0
     (after,) = set((tmp_path / "runs" / "sweeps").iterdir()) - {before}
     assert [entry.state for entry in Index(after).entries()] == ["finished", "finished"]

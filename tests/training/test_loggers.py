@@ -109,11 +109,11 @@ def test_samples_are_shown_beside_the_bases_with_captions_and_as_a_table(logged:
     prompts = ["An emoji of grinning face, openmoji style", "An emoji of red heart, openmoji style"]
     shown = log.at(3)["samples"]
     assert [caption.split(" (")[0] for caption in shown["captions"]] == prompts
-    picture = Image.open(directory / "files" / shown["filenames"][1]).convert("RGB")
+    image = Image.open(directory / "files" / shown["filenames"][1]).convert("RGB")
     tuned, base = (Image.open(logged / "samples" / f"01-{kind}.png").convert("RGB") for kind in ("fine-tuned", "base"))
-    assert picture.size == (2 * tuned.width + 4, tuned.height)
-    assert picture.crop((0, 0, *base.size)).tobytes() == base.tobytes()
-    assert picture.crop((picture.width - tuned.width, 0, *picture.size)).tobytes() == tuned.tobytes()
+    assert image.size == (2 * tuned.width + 4, tuned.height)
+    assert image.crop((0, 0, *base.size)).tobytes() == base.tobytes()
+    assert image.crop((image.width - tuned.width, 0, *image.size)).tobytes() == tuned.tobytes()
     table = json.loads((directory / "files" / log.at(3)["samples_table"]["path"]).read_text())
     assert table["columns"] == ["step", "prompt", "seed", "base", "fine-tuned"]
     assert [row[:3] for row in table["data"]] == [[3, prompt, seed] for seed, prompt in enumerate(prompts)]

@@ -53,7 +53,7 @@ def job(tiny_config: Callable[..., Config], tiny_sd: Path, tmp_path: Path) -> Jo
 
 @pytest.fixture
 def small_gpu(monkeypatch: pytest.MonkeyPatch, job: Job) -> Callable[[int], list[int]]:
-    """A device whose memory a pass with more than so many pictures exceeds, somewhere within it."""
+    """A device whose memory a pass with more than so many images exceeds, somewhere within it."""
 
     def make(limit: int) -> list[int]:
         tried: list[int] = []
@@ -77,7 +77,7 @@ def test_the_micro_batch_shrinks_to_a_divisor_that_fits_and_the_batch_stays(
     assert tried == [6, 3]
     assert (micro_batch(fitted.trainer), fitted.trainer.batch_size) == (3, 6)
     said = capsys.readouterr().out
-    assert "micro-batch 3 instead of 6" in said and "from 6 pictures, in 2 passes" in said
+    assert "micro-batch 3 instead of 6" in said and "from 6 images, in 2 passes" in said
 
 
 def test_where_it_fits_nothing_changes_and_nothing_is_said(
@@ -92,9 +92,9 @@ def test_where_it_fits_nothing_changes_and_nothing_is_said(
     assert job.module._losses == [] and job.module.training
 
 
-def test_not_even_one_picture_is_a_plain_message(job: Job, small_gpu: Callable[[int], list[int]]) -> None:
+def test_not_even_one_image_is_a_plain_message(job: Job, small_gpu: Callable[[int], list[int]]) -> None:
     assert small_gpu(0) == []
-    with pytest.raises(ConfigError, match="not even one picture"):
+    with pytest.raises(ConfigError, match="not even one image"):
         fit_micro_batch(job)
 
 

@@ -210,13 +210,13 @@ def test_how_a_run_is_done_is_not_part_of_its_identity(tiny_config: Callable[...
     assert identity(tiny_config(), "data", {}) == identity(tiny_config(**change), "data", {})
 
 
-def test_a_picture_added_to_a_folder_makes_another_run(tiny_run: Runner, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+def test_a_image_added_to_a_folder_makes_another_run(tiny_run: Runner, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in range(8):
         Image.new("RGB", (40, 30), (30 * i, 90, 200 - 20 * i)).save(folder / f"{i}.png")
         (folder / f"{i}.txt").write_text(f"plain colour {i}")
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     (folder / "broken.txt").write_text("broken")
     setting = {"data.source": "folder", "data.path": folder, "data.caption": "'{text}'", "data.margin": None}
     first = tiny_run(**setting)

@@ -15,7 +15,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
 from emote.config import ModelConfig
 from emote.diffusion.samplers import SAMPLERS
-from emote.inference.image_generator import Studio
+from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
 from emote.models import components
@@ -50,9 +50,9 @@ def test_it_is_trained_and_drawn_as_the_stock_pipeline_draws(
     told = json.loads((path / "summary.json").read_text())
     assert 0 < told["train_loss"]["last_500_mean"] < 10
     assert told["validation_loss"]["final"] < told["validation_loss"]["base"]
-    studio = Studio(ModelConfig(str(base), None, None, 32, 4, None), device="cpu")
-    studio.use(find_adapter(str(path)))
-    (picture,) = studio.draw([request()])
+    image_generator = ImageGenerator(ModelConfig(str(base), None, None, 32, 4, None), device="cpu")
+    image_generator.use(find_adapter(str(path)))
+    (image,) = image_generator.draw([request()])
     pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.load_lora_weights(str(path))
@@ -61,11 +61,11 @@ def test_it_is_trained_and_drawn_as_the_stock_pipeline_draws(
         "a cat", generator=torch.Generator().manual_seed(7), height=32, width=32, num_inference_steps=4,
         guidance_scale=request().guidance_scale,
     ).images[0]  # fmt: skip
-    assert np.abs(np.asarray(picture).astype(int) - np.asarray(theirs)).max() <= 1
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(theirs)).max() <= 1
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_every_sampler_draws_numbers(base: Path, scheduler: str) -> None:
-    studio = Studio(ModelConfig(str(base), None, None, 32, 4, None), device="cpu")
-    (drawn,) = studio.draw_each([request(scheduler=scheduler)])
+    image_generator = ImageGenerator(ModelConfig(str(base), None, None, 32, 4, None), device="cpu")
+    (drawn,) = image_generator.draw_each([request(scheduler=scheduler)])
     assert not drawn.problem

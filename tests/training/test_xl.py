@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from emote.config import ModelConfig
-from emote.inference.image_generator import Studio
+from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
 from emote.lora.formats import load_for_sampling
@@ -67,15 +67,15 @@ def test_going_on_gives_what_one_run_gives(delivered: Callable[..., Path], tmp_p
     assert json.loads((resumed / "summary.json").read_text())["resumed_from_step"] == 2
 
 
-def test_pictures_are_those_of_the_stock_pipeline(
+def test_images_are_those_of_the_stock_pipeline(
     delivered: Callable[..., Path], tiny_sdxl: Path, tmp_path: Path
 ) -> None:
     path = delivered()
-    studio = Studio(ModelConfig(str(tiny_sdxl), None, None, 32, 4, None), device="cpu")
+    image_generator = ImageGenerator(ModelConfig(str(tiny_sdxl), None, None, 32, 4, None), device="cpu")
     adapter = find_adapter(str(path))
-    studio.use(adapter)
+    image_generator.use(adapter)
     request = Request(prompt="a cat", seed=7, width=32, height=32, inference_steps=3, guidance_scale=5.0)
-    (picture,) = studio.draw([request])
+    (image,) = image_generator.draw([request])
     pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_sdxl, add_watermarker=False)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.load_lora_weights(str(path), weight_name=FILES[0])
@@ -84,4 +84,4 @@ def test_pictures_are_those_of_the_stock_pipeline(
         "a cat", generator=torch.Generator().manual_seed(7), height=32, width=32, num_inference_steps=3,
         guidance_scale=5.0,
     ).images[0]  # fmt: skip
-    assert np.abs(np.asarray(picture).astype(int) - np.asarray(theirs)).max() <= 1
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(theirs)).max() <= 1

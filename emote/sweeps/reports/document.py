@@ -39,7 +39,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One prompt with one seed: a picture for each row and column, None where there is none yet."""
+    """One prompt with one seed: an image for each row and column, None where there is none yet."""
 
     file: str
     title: str

@@ -49,12 +49,12 @@ class Grid:
 
     @property
     def comparable(self) -> list[Result]:
-        """Those that were scored on the same held-out pictures as most."""
-        by_pictures: dict[tuple[str, ...], list[Result]] = {}
+        """Those that were scored on the same held-out images as most."""
+        by_images: dict[tuple[str, ...], list[Result]] = {}
         for result in self.finished:
             if result.held_out:
-                by_pictures.setdefault(result.held_out.names, []).append(result)
-        return max(by_pictures.values(), key=len, default=[])
+                by_images.setdefault(result.held_out.names, []).append(result)
+        return max(by_images.values(), key=len, default=[])
 
     def label(self, result: Result) -> str:
         row = next(row for row in self.rows if row.run == result.run)

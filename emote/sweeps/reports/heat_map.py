@@ -1,4 +1,4 @@
-"""A table whose cells are shaded, as a picture: for where neither a page nor Markdown is shown."""
+"""A table whose cells are shaded, as an image: for where neither a page nor Markdown is shown."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def draw_heat_map(table: Table) -> Image.Image:
     cells = [list(table.head), *(list(row) for row in table.rows)]
     shades = [[None] * len(table.head), *(table.shades or [[None] * len(row) for row in table.rows])]
     widths = [round(max(face.getlength(row[column]) for row in cells)) + 2 * PAD for column in range(len(table.head))]
-    picture = Image.new("RGB", (sum(widths) + 2 * GAP, len(cells) * ROW + 2 * GAP), PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (sum(widths) + 2 * GAP, len(cells) * ROW + 2 * GAP), PAPER)
+    draw = ImageDraw.Draw(image)
     for number, row in enumerate(cells):
         left, top = GAP, GAP + number * ROW
         for text, shade, width in zip(row, shades[number], widths, strict=True):
@@ -27,7 +27,7 @@ def draw_heat_map(table: Table) -> Image.Image:
                 draw.rectangle((left, top, left + width - 3, top + ROW - 3), _tint(shade / 2))
             draw.text((left + PAD, top + ROW / 2), text, INK if number else PALE, face, anchor="lm")
             left += width
-    return picture
+    return image
 
 
 def _font() -> ImageFont.FreeTypeFont:

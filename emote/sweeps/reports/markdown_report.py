@@ -1,4 +1,4 @@
-"""A report as Markdown, with its pictures beside it."""
+"""A report as Markdown, with its images beside it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from emote.util.files import write_text, write_with
 from emote.util.markdown import table
 
 
-def write_markdown(document: Document, path: Path, pictures: str) -> None:
-    """pictures: the folder beside `path` where drawings and sheets go."""
+def write_markdown(document: Document, path: Path, images: str) -> None:
+    """images: the folder beside `path` where drawings and sheets go."""
     blocks = [*document.summary, *(block for section in document.sections for block in section.blocks)]
     for block in blocks:
         if isinstance(block, Drawing):
-            write_text(path.parent / pictures / block.file, block.svg)
+            write_text(path.parent / images / block.file, block.svg)
         elif isinstance(block, Sheet):
             drawn = draw_sheet(block)
-            write_with(path.parent / pictures / block.file, lambda file, it=drawn: it.save(file, format="PNG"))  # type: ignore[misc]
-    write_text(path, as_markdown(document, pictures))
+            write_with(path.parent / images / block.file, lambda file, it=drawn: it.save(file, format="PNG"))  # type: ignore[misc]
+    write_text(path, as_markdown(document, images))
 
 
-def as_markdown(document: Document, pictures: str) -> str:
-    lines = [f"# {document.title}\n", *_lines(document.summary, pictures)]
+def as_markdown(document: Document, images: str) -> str:
+    lines = [f"# {document.title}\n", *_lines(document.summary, images)]
     for section in document.sections:
-        lines += [f"## {section.title}\n", *_lines(section.blocks, pictures)]
+        lines += [f"## {section.title}\n", *_lines(section.blocks, images)]
     return "\n".join(lines)
 
 
-def _lines(blocks: list[Block], pictures: str) -> Iterator[str]:
+def _lines(blocks: list[Block], images: str) -> Iterator[str]:
     for block in blocks:
         if isinstance(block, Text):
             yield f"{block.text}\n"
@@ -39,6 +39,6 @@ def _lines(blocks: list[Block], pictures: str) -> Iterator[str]:
         elif isinstance(block, Table):
             yield "\n".join(table(block.head, block.rows)) + "\n"
         elif isinstance(block, Drawing):
-            yield f"![{block.about}]({pictures}/{block.file})\n"
+            yield f"![{block.about}]({images}/{block.file})\n"
         else:
-            yield f"![{block.title}]({pictures}/{block.file})\n"
+            yield f"![{block.title}]({images}/{block.file})\n"

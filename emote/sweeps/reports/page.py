@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: pictures within, no scripts, light and dark, wide and narrow."""
+"""A report as one HTML page that needs nothing else: images within, no scripts, light and dark, wide and narrow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emote.sweeps.reports.document import Block, Code, Document, Drawing, Sheet,
 
 STYLE = Path(__file__).with_name("style.css")
 OPEN_SHEETS = 2  # the others are a click away
-LARGEST_PX = 256  # a side; larger pictures are shown smaller, and lie in their run's directory as they were drawn
+LARGEST_PX = 256  # a side; larger images are shown smaller, and lie in their run's directory as they were drawn
 
 
 def as_page(document: Document) -> str:
@@ -72,7 +72,7 @@ def _sheet(sheet: Sheet, is_open: bool) -> str:
     rows = []
     for label, files in sheet.rows:
         cells = (
-            f'<td><img src="{_picture(file)}" alt="{escape(f"{label}, {column}")}"></td>'
+            f'<td><img src="{_image(file)}" alt="{escape(f"{label}, {column}")}"></td>'
             if file
             else '<td class="empty"></td>'
             for column, file in zip(sheet.columns, files, strict=True)
@@ -87,16 +87,16 @@ def _sheet(sheet: Sheet, is_open: bool) -> str:
 
 
 @cache
-def _picture(file: Path) -> str:
+def _image(file: Path) -> str:
     """A data URI: without the text that a PNG carries, and of a size that a page can hold many of."""
     with Image.open(file) as opened:
-        picture = opened.convert("RGBA" if opened.mode == "RGBA" else "RGB")
+        image = opened.convert("RGBA" if opened.mode == "RGBA" else "RGB")
     out = io.BytesIO()
-    if max(picture.size) <= LARGEST_PX // 2:
+    if max(image.size) <= LARGEST_PX // 2:
         kind = "png"
-        picture.save(out, format="PNG", optimize=True)
+        image.save(out, format="PNG", optimize=True)
     else:
         kind = "webp"
-        picture.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
-        picture.save(out, format="WEBP", quality=88, method=6)
+        image.thumbnail((LARGEST_PX, LARGEST_PX), Image.Resampling.LANCZOS)
+        image.save(out, format="WEBP", quality=88, method=6)
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"

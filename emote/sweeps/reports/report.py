@@ -19,12 +19,12 @@ from emote.sweeps.reports.grid import Comparison, Grid, Row, arrange, compare_al
 from emote.sweeps.reports.markdown_report import write_markdown
 from emote.sweeps.reports.page import as_page
 from emote.sweeps.reports.results import Result, gather
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.files import write_text
 from emote.util.markdown import percent, table
 
-PAGE, PICTURES = "report.html", "report"  # the folder of what report.md shows
-NOTHING_HELD_OUT = "Nothing was held out (`data.held_out=0`), so there is no loss to choose by: look at the pictures."
+PAGE, IMAGES = "report.html", "report"  # the folder of what report.md shows
+NOTHING_HELD_OUT = "Nothing was held out (`data.held_out=0`), so there is no loss to choose by: look at the images."
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ def read_report(said: Sequence[Path | str], runs_dir: Path = Path("runs")) -> Re
 def write_report(
     said: Sequence[Path | str], output: Path, runs_dir: Path = Path("runs"), sections: Sequence[Section] = ()
 ) -> Report:
-    """Write report.html, and report.md with its pictures in report/, to a directory. sections: to be added."""
+    """Write report.html, and report.md with its images in report/, to a directory. sections: to be added."""
     report = read_report(said, runs_dir)
     document = as_document(report, output)
     document.sections.extend(sections)
-    shutil.rmtree(output / PICTURES, ignore_errors=True)  # of an earlier one with other prompts
-    write_markdown(document, output / "report.md", PICTURES)
+    shutil.rmtree(output / IMAGES, ignore_errors=True)  # of an earlier one with other prompts
+    write_markdown(document, output / "report.md", IMAGES)
     write_text(output / PAGE, as_page(document))
     return report
 
 
-def say_report(report: Report) -> None:
-    say("\n" + "\n".join(report.short()))
+def print_report(report: Report) -> None:
+    echo("\n" + "\n".join(report.short()))
 
 
 def as_document(report: Report, output: Path) -> Document:
@@ -94,12 +94,12 @@ def as_document(report: Report, output: Path) -> Document:
 
 ABOUT_CHOICE = (
     "The lowest loss within so many steps, and the smallest adapter (then the fewest steps) whose loss is within one "
-    "standard error of it: of the difference, picture by picture, with whole concepts as the unit. Among many results "
-    "the lowest is in part luck; the smaller one is as good as far as these pictures can tell."
+    "standard error of it: of the difference, image by image, with whole concepts as the unit. Among many results "
+    "the lowest is in part luck; the smaller one is as good as far as these images can tell."
 )
 ABOUT_CURVES = (
     "Difference of the held-out loss to the base model; lower is better. Bars are 95 % intervals of that difference, "
-    "paired by picture, concepts resampled. All runs are scored on the same pictures and noise, so between two of them "
+    "paired by image, concepts resampled. All runs are scored on the same images and noise, so between two of them "
     "look at the differences to the best in the table below, not at whether bars overlap."
 )
 ABOUT_SHEETS = "In each row the base model first, then the adapter at each step count; the noise is the same in all."
@@ -121,7 +121,7 @@ def _about_loss(compared: Comparison) -> str:
     if max(bases) - min(bases) > 1e-6:  # other models, or one in other arithmetic
         base = f"their base models have {min(bases):.5f} to {max(bases):.5f}, so compare the differences"
     return (
-        f"Mean over {some.items} pictures of {some.concepts} concepts that were kept from training, unweighted, the "
+        f"Mean over {some.items} images of {some.concepts} concepts that were kept from training, unweighted, the "
         f"same noise for each; {base}. In brackets the difference to the base model; ★ is the lowest, ◆ the smallest "
         "within one standard error of it."
     )
@@ -225,7 +225,7 @@ def sheets_of(grid: Grid) -> Iterator[Sheet]:
                 file=f"sheet-{number:02d}.png",
                 title=f"“{prompt}”, seed {seed}",
                 columns=["base model", *(f"{step:,} steps" for step in grid.steps)],
-                rows=[(row.label, _pictures(grid, row, number)) for row in grid.rows],
+                rows=[(row.label, _images(grid, row, number)) for row in grid.rows],
             )
 
 
@@ -235,10 +235,10 @@ def _drawn(result: Result) -> list[tuple[str, int]]:
     return [(prompt, first + number) for number, prompt in enumerate(prompts)]
 
 
-def _pictures(grid: Grid, row: Row, number: int) -> list[Path | None]:
+def _images(grid: Grid, row: Row, number: int) -> list[Path | None]:
     cells = [grid.cell(row, step) for step in grid.steps]
-    tuned = [cell.picture(number, "fine-tuned") if cell else None for cell in cells]
-    base = next((file for cell in cells if cell and (file := cell.picture(number, "base"))), None)
+    tuned = [cell.image(number, "fine-tuned") if cell else None for cell in cells]
+    base = next((file for cell in cells if cell and (file := cell.image(number, "base"))), None)
     return [base, *tuned]
 
 

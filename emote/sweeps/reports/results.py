@@ -23,7 +23,7 @@ ADAPTER = "pytorch_lora_weights.safetensors"
 
 @dataclass(frozen=True)
 class HeldOutLosses:
-    """Of each held-out picture, by the base model and by the adapter: a run's validation.csv."""
+    """Of each held-out image, by the base model and by the adapter: a run's validation.csv."""
 
     names: tuple[str, ...]
     concepts: tuple[str, ...]
@@ -80,7 +80,7 @@ class Result:
         """Of all steps so far, whichever process computed them."""
         return sum(row.get("seconds", 0.0) for row in MetricsFile(self.path / "metrics.csv").rows())
 
-    def picture(self, number: int, kind: str) -> Path | None:
+    def image(self, number: int, kind: str) -> Path | None:
         """kind: `base` or `fine-tuned`."""
         file = self.path / "samples" / f"{number:02d}-{kind}.png"
         return file if self.finished and file.exists() else None

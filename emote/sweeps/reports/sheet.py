@@ -1,4 +1,4 @@
-"""One prompt by every run at every step count, as one picture."""
+"""One prompt by every run at every step count, as one image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ EMPTY = "#f0f1f2"
 def draw_sheet(sheet: Sheet) -> Image.Image:
     """Rows and columns as the sheet says; what is not there yet is grey."""
     width = GAP + LABEL + len(sheet.columns) * (CELL + 4) + GAP
-    picture = Image.new("RGB", (width, HEAD + len(sheet.rows) * (CELL + 4) + GAP), PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, HEAD + len(sheet.rows) * (CELL + 4) + GAP), PAPER)
+    draw = ImageDraw.Draw(image)
     draw.text((GAP, 10), wrap(sheet.title, width - 2 * GAP, 15, 1)[0], INK, font(15))
     for column, name in enumerate(sheet.columns):
         draw.text((GAP + LABEL + column * (CELL + 4), HEAD - 22), wrap(name, CELL, 13, 1)[0], PALE, font(13))
@@ -29,5 +29,5 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
                 draw.rectangle((left, top, left + CELL - 1, top + CELL - 1), EMPTY)
                 continue
             with Image.open(file) as cell:
-                picture.paste(enlarge(cell, CELL), (left, top))
-    return picture
+                image.paste(enlarge(cell, CELL), (left, top))
+    return image

@@ -17,16 +17,16 @@ from emote.data.item import Item
 from emote.imaging.cutout import cut_out
 from emote.imaging.fitting import fit
 
-WITHIN = 0.01  # mean absolute error of alpha that a single picture may have
+WITHIN = 0.01  # mean absolute error of alpha that a single image may have
 GOAL_ERROR, GOAL_IOU = 0.01, 0.98
-ROWS = 64  # pictures that go through an autoencoder at once
+ROWS = 64  # images that go through an autoencoder at once
 
 Redraw = Callable[[list[Image.Image]], list[Image.Image]]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One picture, all in 0–1.
+    """One image, all in 0–1.
 
     error: mean absolute error of alpha; lost, kept: the parts of it where alpha is too low and too high. iou:
     intersection over union of what is at least half opaque. over_black: mean error of colours once laid over black,
@@ -43,7 +43,7 @@ class Scored:
 
 
 class Shown(NamedTuple):
-    """The pictures behind a score: what was cut out of, the result, and the truth."""
+    """The images behind a score: what was cut out of, the result, and the truth."""
 
     flat: Image.Image
     cut: Image.Image
@@ -52,9 +52,9 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over pictures unless named otherwise; `within`: the share with an error of at most WITHIN."""
+    """Means over images unless named otherwise; `within`: the share with an error of at most WITHIN."""
 
-    pictures: int
+    images: int
     error: float
     error_median: float
     error_95th: float
@@ -83,8 +83,8 @@ def score_art(
 ) -> Iterator[tuple[Scored, Shown]]:
     """Draw emoji with their own transparency over a colour, cut them out again, and compare.
 
-    background: a CSS colour. told: what `cut_out` is told about it. redraw: what becomes of the flat pictures before,
-    such as an autoencoder; they then have a small margin, as training pictures have.
+    background: a CSS colour. told: what `cut_out` is told about it. redraw: what becomes of the flat images before,
+    such as an autoencoder; they then have a small margin, as training images have.
     """
     items = choose(style, count)
     for start in range(0, len(items), ROWS):
@@ -101,7 +101,7 @@ def score_art(
 def summarise(scored: Sequence[Scored]) -> Summary:
     errors = np.array([one.error for one in scored])
     return Summary(
-        pictures=len(scored),
+        images=len(scored),
         error=float(errors.mean()),
         error_median=float(np.median(errors)),
         error_95th=float(np.percentile(errors, 95)),
@@ -114,7 +114,7 @@ def summarise(scored: Sequence[Scored]) -> Summary:
 
 
 def autoencoder(model: Path) -> Redraw:
-    """Encode and decode with a model's autoencoder: what generated pictures look like, where the truth is known."""
+    """Encode and decode with a model's autoencoder: what generated images look like, where the truth is known."""
     import torch  # late: drawings alone need none
 
     from emote.models.components import load_vae
@@ -122,8 +122,8 @@ def autoencoder(model: Path) -> Redraw:
     vae = load_vae(model, torch.float32, torch.device("cpu"))
 
     @torch.inference_mode()
-    def redraw(pictures: list[Image.Image]) -> list[Image.Image]:
-        pixels_NHW3 = np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
+    def redraw(images: list[Image.Image]) -> list[Image.Image]:
+        pixels_NHW3 = np.stack([np.asarray(image, dtype=np.float32) for image in images])
         latents_N4hw = vae.encode(torch.from_numpy(pixels_NHW3).permute(0, 3, 1, 2) / 127.5 - 1).latent_dist.mean
         output_NHW3 = vae.decode(latents_N4hw).sample.permute(0, 2, 3, 1).clamp(-1, 1)
         return [Image.fromarray(one) for one in ((output_NHW3 + 1) * 127.5).round().to(torch.uint8).numpy()]
@@ -137,14 +137,14 @@ def _draw(item: Item, size_px: int, with_margin: bool) -> Image.Image:
     return decode(item.read(), svg_size_px=size_px)
 
 
-def _over(picture: Image.Image, background: str) -> Image.Image:
-    flat = Image.new("RGB", picture.size, ImageColor.getrgb(background)[:3])
-    flat.paste(picture, mask=picture.getchannel("A"))
+def _over(image: Image.Image, background: str) -> Image.Image:
+    flat = Image.new("RGB", image.size, ImageColor.getrgb(background)[:3])
+    flat.paste(image, mask=image.getchannel("A"))
     return flat
 
 
 def _score(item: Item, shown: Shown) -> Scored:
-    true_HW4, cut_HW4 = (np.asarray(picture, dtype=np.float64) / 255 for picture in (shown.truth, shown.cut))
+    true_HW4, cut_HW4 = (np.asarray(image, dtype=np.float64) / 255 for image in (shown.truth, shown.cut))
     difference_HW = cut_HW4[..., 3] - true_HW4[..., 3]
     true_HW, cut_HW = true_HW4[..., 3] >= 0.5, cut_HW4[..., 3] >= 0.5
     union = (true_HW | cut_HW).sum()

@@ -36,13 +36,13 @@ console = Console(highlight=False, soft_wrap=True)
 
 @dataclass
 class Options:
-    n: int = key("pictures of each source", at_least=1, default=1000)
+    n: int = key("images of each source", at_least=1, default=1000)
     size: int = key("side in pixels", at_least=8, at_most=1024, default=128)
     sources: list[str] = key("art sets", default=["openmoji", "twemoji"])
     backgrounds: list[str] = key("colours under the drawings, one row each", default=["white", "#00b140"])
-    told: bool = key("cut_out is told the colour; false: it finds it, as for generated pictures", default=False)
+    told: bool = key("cut_out is told the colour; false: it finds it, as for generated images", default=False)
     vae: str | None = key("first through the autoencoder of this model (a diffusers directory)", default=None)
-    out: str = key("folder for the worst pictures and summary.json", default="outputs/cutout")
+    out: str = key("folder for the worst images and summary.json", default="outputs/cutout")
 
 
 def evaluate(options: Options) -> int:
@@ -55,7 +55,7 @@ def evaluate(options: Options) -> int:
         for source in options.sources:
             for background in options.backgrounds:
                 scored: list[Scored] = []
-                worst: list[tuple[Scored, Shown]] = []  # the pictures of all would fill the memory
+                worst: list[tuple[Scored, Shown]] = []  # the images of all would fill the memory
                 told = background if options.told else AUTO
                 for one, shown in score_art(source, options.n, options.size, background, told, redraw):
                     scored.append(one)
@@ -69,7 +69,7 @@ def evaluate(options: Options) -> int:
     console.print("\n".join(_table(rows)), markup=False)
     console.print(
         "error: mean absolute error of alpha; lost, kept: of it, where alpha is too low, too high; "
-        f"within: pictures with at most {WITHIN}; goal: error at most {GOAL_ERROR}, IoU at least {GOAL_IOU}"
+        f"within: images with at most {WITHIN}; goal: error at most {GOAL_ERROR}, IoU at least {GOAL_IOU}"
     )
     for *_, path in rows:
         console.print(str(path), markup=False)
@@ -86,8 +86,8 @@ def worst_sheet(worst: Sequence[tuple[Scored, Shown]], title: str) -> Image.Imag
     draw.text((GAP, 10), wrap(words, sheet.width - 2 * GAP, 17, 1)[0], INK, font(17))
     for i, (one, shown) in enumerate(worst):
         x, y = GAP + i * (CELL_PX + GAP), 40
-        for picture in shown:
-            sheet.paste(enlarge(picture, CELL_PX), (x, y))
+        for image in shown:
+            sheet.paste(enlarge(image, CELL_PX), (x, y))
             draw.rectangle((x, y, x + CELL_PX - 1, y + CELL_PX - 1), outline="#d8dee4")
             y += CELL_PX + GAP
         draw.text((x, y - 6), f"error {one.error:.3f}, IoU {one.iou:.2f}", INK, font(13))
@@ -115,7 +115,7 @@ def _table(rows: Sequence[tuple[str, str, Summary, Path]]) -> list[str]:
     head = [
         "source",
         "over",
-        "pictures",
+        "images",
         "error",
         "median",
         "95th",
@@ -132,4 +132,4 @@ def _table(rows: Sequence[tuple[str, str, Summary, Path]]) -> list[str]:
 def _cells(source: str, background: str, s: Summary) -> list[str]:
     numbers = [f"{s.error:.4f}", f"{s.error_median:.5f}", f"{s.error_95th:.4f}", f"{s.lost:.4f}", f"{s.kept:.4f}"]
     shares = [f"{s.iou:.4f}", f"{s.within:.1%}", f"{s.over_black:.4f}", "met" if s.meets_goal else "missed"]
-    return [source, background, f"{s.pictures:,}", *numbers, *shares]
+    return [source, background, f"{s.images:,}", *numbers, *shares]

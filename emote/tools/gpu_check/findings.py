@@ -19,7 +19,7 @@ SHOWN = ("steps", "batch", "resolution", "precision", "memory_gb")  # the words 
 @dataclass
 class CheckConfig:
     steps: int = key("training steps", at_least=10, default=200)
-    batch: int = key("pictures a step", at_least=1, default=8)
+    batch: int = key("images a step", at_least=1, default=8)
     resolution: int = key("side in pixels", at_least=64, default=256)
     precision: Precision = key("of the frozen weights and the arithmetic", default=Precision.fp16)
     memory_gb: float = key("cap on the GPU's memory, as a smaller one would have", above=0, default=15.0)

@@ -48,7 +48,7 @@ class _Recorder:
     def __call__(
         self, layer: Any, hidden: torch.Tensor, encoder_hidden_states: Any = None, *rest: Any, **more: Any
     ) -> Any:
-        if encoder_hidden_states is not None:  # else the picture attends to itself
+        if encoder_hidden_states is not None:  # else the image attends to itself
             query = layer.head_to_batch_dim(layer.to_q(hidden))
             key = layer.head_to_batch_dim(layer.to_k(encoder_hidden_states))
             probabilities = layer.get_attention_scores(query, key)  # softmax(q·kᵀ / √d)

@@ -1,4 +1,4 @@
-"""Figures for notebooks: pictures and maps in a grid, curves, similarities. Each is returned, none is global."""
+"""Figures for notebooks: images and maps in a grid, curves, similarities. Each is returned, none is global."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def grid(
     title: str = "",
     cell_inches: float = 1.35,
 ) -> Any:
-    """Pictures, and maps [H, W], in rows. columns: titles above; names: beside the rows; below: under each cell.
+    """Images, and maps [H, W], in rows. columns: titles above; names: beside the rows; below: under each cell.
 
     A row's maps share one scale of colours, from blue over white for zero to red.
     """
@@ -83,16 +83,16 @@ def similarities(values_NN: torch.Tensor, names: Sequence[str], title: str) -> A
     return figure
 
 
-def heat_over(picture: Image.Image, map_HW: torch.Tensor) -> Image.Image:
-    """The picture in grey under a map: dark where the map is lowest, bright where it is highest."""
+def heat_over(image: Image.Image, map_HW: torch.Tensor) -> Image.Image:
+    """The image in grey under a map: dark where the map is lowest, bright where it is highest."""
     import matplotlib
 
-    side = picture.size
+    side = image.size
     low, high = float(map_HW.min()), float(map_HW.max())
     share = ((map_HW - low) / (high - low or 1.0)).cpu().numpy()
     colours = matplotlib.colormaps["inferno"](share, bytes=True)[..., :3]
     heat = Image.fromarray(colours).resize(side, Image.Resampling.BICUBIC)
-    return Image.blend(picture.convert("L").convert("RGB"), heat, 0.65)
+    return Image.blend(image.convert("L").convert("RGB"), heat, 0.65)
 
 
 def _figure(width: float, height: float) -> Any:

@@ -1,4 +1,4 @@
-"""The parts of a Stable Diffusion, each loaded once, with the few calls that pictures of its inside are made of."""
+"""The parts of a Stable Diffusion, each loaded once, with the few calls that images of its inside are made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 from emote.config import Accelerator, Precision
 from emote.data.art import art_items
 from emote.data.images import Layout, decode_for, lay_out
-from emote.diffusion.generate import to_pictures
+from emote.diffusion.generate import to_images
 from emote.models import components, conditioning
 from emote.models.device import choose
 from emote.models.precision import DTYPES
@@ -41,21 +41,21 @@ class Parts:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of a picture of side_px."""
+        """(C, H, W) of an image of side_px."""
         side = self.side_px // self.base.multiple_px
         return int(self.unet.config["in_channels"]), side, side
 
-    def encode(self, picture: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
-        """(mean, logvar) of the latents of an RGB picture, each [1, C, H, W]; see `components.encode_pictures`."""
-        pixels_HW3 = torch.from_numpy(np.array(picture.convert("RGB"))).float() / 127.5 - 1
-        return components.encode_pictures(self.vae, pixels_HW3.permute(2, 0, 1).unsqueeze(0))
+    def encode(self, image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
+        """(mean, logvar) of the latents of an RGB image, each [1, C, H, W]; see `components.encode_images`."""
+        pixels_HW3 = torch.from_numpy(np.array(image.convert("RGB"))).float() / 127.5 - 1
+        return components.encode_images(self.vae, pixels_HW3.permute(2, 0, 1).unsqueeze(0))
 
     @torch.inference_mode()
     def decode(self, latents_BCHW: torch.Tensor) -> list[Image.Image]:
-        """A picture for each row of latents."""
+        """An image for each row of latents."""
         unscaled_BCHW = latents_BCHW.to(self.device) / self.vae.config["scaling_factor"]
-        # one by one, so that no other row changes a picture's bits
-        return [to_pictures(self.vae.decode(row).sample.cpu())[0] for row in unscaled_BCHW.split(1)]
+        # one by one, so that no other row changes an image's bits
+        return [to_images(self.vae.decode(row).sample.cpu())[0] for row in unscaled_BCHW.split(1)]
 
     def tokens(self, text: str) -> list[str]:
         """What the tokenizer cuts a text into, with the marks at its start and end and without padding."""
@@ -72,7 +72,7 @@ class Parts:
         return conditioning.predict(self.unet, seen, timesteps, words.to(device, dtype), size_px).float()
 
 
-def emoji_picture(name: str, style: str, side_px: int) -> Image.Image:
+def emoji_image(name: str, style: str, side_px: int) -> Image.Image:
     """The drawing of an emoji, by its Unicode name, on white. style: openmoji or twemoji.
 
     Raises ConfigError, with the nearest name, where there is none.

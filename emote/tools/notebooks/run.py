@@ -17,7 +17,7 @@ from emote.tools.notebooks.source import FOLDER, HOW_TO_INSTALL
 from emote.util.errors import ConfigError
 
 LONGEST_CELL_S = 1800
-LARGE_BYTES, JPEG_QUALITY = 50_000, 88  # of pictures: curves stay sharp, and a file can be shown by GitHub
+LARGE_BYTES, JPEG_QUALITY = 50_000, 88  # of images: curves stay sharp, and a file can be shown by GitHub
 
 
 def execute(notebook: Any, folder: Path = FOLDER) -> None:
@@ -52,15 +52,15 @@ def execute(notebook: Any, folder: Path = FOLDER) -> None:
 
 
 def _shrink(output: Any) -> None:
-    """Store a large picture as JPEG where that is smaller, and none with the text that stands for it."""
+    """Store a large image as JPEG where that is smaller, and none with the text that stands for it."""
     data = output.get("data", {})
     if "image/png" not in data:
         return
     kind, content = "image/png", base64.b64decode(data["image/png"])
     if len(content) > LARGE_BYTES:
         small = io.BytesIO()
-        picture = Image.open(io.BytesIO(content)).convert("RGB")
-        picture.save(small, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
+        image = Image.open(io.BytesIO(content)).convert("RGB")
+        image.save(small, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
         if small.tell() < len(content):
             kind, content = "image/jpeg", small.getvalue()
     output["data"] = {kind: base64.b64encode(content).decode()}

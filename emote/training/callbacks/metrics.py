@@ -14,7 +14,7 @@ from emote.runs.metrics_file import MetricsFile
 from emote.training.callbacks.step import StepCallback
 from emote.training.loggers import log_row
 from emote.training.module import LoraModule
-from emote.util.console import say
+from emote.util.console import echo
 
 STUCK_EVERY_STEPS = 50
 STUCK_ALARM = 0.5
@@ -64,13 +64,13 @@ class Metrics(StepCallback):
         if self._warned:
             return
         if row.get("stuck_share", 0.0) > STUCK_ALARM:
-            say(
+            echo(
                 f"warning: {row['stuck_share']:.0%} of the adapter's entries did not move in this step: updates are "
                 "smaller than their rounding. Say lora.dtype=float32, or a higher learning rate."
             )
             self._warned = True
         if not math.isfinite(row["loss"]):
-            say("warning: the loss is not finite. Say trainer.precision=float32, or a lower learning rate.")
+            echo("warning: the loss is not finite. Say trainer.precision=float32, or a lower learning rate.")
             self._warned = True
 
 

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from emote.training.callbacks.step import StepCallback
 from emote.training.module import LoraModule
-from emote.util.console import console, say
+from emote.util.console import console, echo
 from emote.util.progress import progress_bar as bar_on
 
 
@@ -42,7 +42,7 @@ class ProgressLine(StepCallback):
         if not console.is_terminal and (now - self._said > self.LINE_EVERY_SECONDS or step == self.max_steps):
             self._said = now
             left = (self.max_steps - step) / speed
-            say(f"step {step} of {self.max_steps}  {note}  eta {left:.0f} s")
+            echo(f"step {step} of {self.max_steps}  {note}  eta {left:.0f} s")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._bar.stop()

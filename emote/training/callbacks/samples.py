@@ -9,7 +9,7 @@ from emote.training.callbacks.step import StepCallback
 from emote.training.loggers import log_samples
 from emote.training.module import LoraModule
 from emote.training.samples import Sampler
-from emote.util.console import say
+from emote.util.console import echo
 
 
 class Samples(StepCallback):
@@ -24,5 +24,5 @@ class Samples(StepCallback):
         if path.exists() or not self.sampler.config.prompts:
             return
         base, tuned = self.sampler.write_sheet(path, module, f"step {step}")
-        say(f"step {step}: samples in {path}")
+        echo(f"step {step}: samples in {path}")
         log_samples(trainer.loggers, step, self.sampler.config.prompts, self.sampler.seeds, base, tuned)

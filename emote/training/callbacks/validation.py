@@ -12,7 +12,7 @@ from emote.lora.adapter import adapter_state
 from emote.runs.run_folder import RunFolder
 from emote.training.callbacks.step import StepCallback, is_due
 from emote.training.module import LoraModule
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.files import write_with
 
 
@@ -35,4 +35,4 @@ class Validation(StepCallback):
             self.best = loss
             state = adapter_state(module.unet)
             write_with(self.folder.best_adapter(step), lambda path: save_file(state, path))
-        say(f"step {step}: held-out loss {loss:.5f}" + (" (best so far)" if loss == self.best else ""))
+        echo(f"step {step}: held-out loss {loss:.5f}" + (" (best so far)" if loss == self.best else ""))

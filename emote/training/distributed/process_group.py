@@ -23,41 +23,41 @@ import torch.distributed as dist
 from omegaconf import OmegaConf
 
 from emote.config import Config
-from emote.training.distributed.process_index import ALONE, SLURM, TORCHRUN, Place, address
+from emote.training.distributed.process_index import ALONE, SLURM, TORCHRUN, ProcessIndex, address
 
-ERRAND, READY = "errand", "ready"
-LONGEST_ERRAND = timedelta(days=7)  # until the first process is ready: it may have to encode a large data set
+TASK, READY = "errand", "ready"
+LONGEST_TASK = timedelta(days=7)  # until the first process is ready: it may have to encode a large data set
 LONGEST_SILENCE = timedelta(hours=1)  # between two steps: the first process validates, draws, pushes
 LOOPBACK = "127.0.0.1"
 A_LOOK_S, PARTING_S = 0.1, 20.0
 
 
-class Team:
+class ProcessGroup:
     """One process's view of it. Its place says whether it is the first one, and who started them."""
 
-    def __init__(self, place: Place, store: dist.Store | None = None) -> None:
-        self.place = place
+    def __init__(self, process_index: ProcessIndex, store: dist.Store | None = None) -> None:
+        self.process_index = process_index
         self.store = store
         self.called = False
         self._children: list[subprocess.Popen[bytes]] = []
 
     @classmethod
-    def of(cls, place: Place) -> Team:
+    def of(cls, process_index: ProcessIndex) -> ProcessGroup:
         """Meet where torchrun or Slurm says; those who started nobody yet have nothing to meet for."""
-        if place.by == TORCHRUN:
-            store, _, _ = next(dist.rendezvous("env://", timeout=LONGEST_ERRAND))
-            return cls(place, store)
-        return cls(place, _store(*address(), place.rank == 0) if place.by == SLURM else None)
+        if process_index.by == TORCHRUN:
+            store, _, _ = next(dist.rendezvous("env://", timeout=LONGEST_TASK))
+            return cls(process_index, store)
+        return cls(process_index, _store(*address(), process_index.rank == 0) if process_index.by == SLURM else None)
 
     # of the first process
 
     @contextmanager
-    def training(self, config: Config, name: str, start: int) -> Iterator[Place]:
+    def training(self, config: Config, name: str, start: int) -> Iterator[ProcessIndex]:
         """With the others for the length of the block, where there is anything to train; gives the place to train at.
 
         name, start: the run, and the step that it stands at. Raises RuntimeError where another one ends too early.
         """
-        if self.place.size == 1 or start == config.trainer.max_steps:
+        if self.process_index.size == 1 or start == config.trainer.max_steps:
             yield ALONE
             return
         if self.store is None:
@@ -67,30 +67,32 @@ class Team:
         try:
             self._await_others()
             with self.gathered():
-                yield self.place
+                yield self.process_index
         except BaseException as error:
             if isinstance(error, RuntimeError) and (lost := self._ended(within_s=PARTING_S)):
-                raise RuntimeError(f"process {lost} of {self.place.size} ended; its message stands above") from error
+                raise RuntimeError(
+                    f"process {lost} of {self.process_index.size} ended; its message stands above"
+                ) from error
             raise
         finally:
             self._part()
 
-    def call(self, errand: dict[str, Any] | None) -> None:
+    def call(self, task: dict[str, Any] | None) -> None:
         """None: there is nothing to do. Does nothing where no other process waits."""
         if self.store is not None and not self.called:
-            self.store.set(ERRAND, json.dumps(errand))
+            self.store.set(TASK, json.dumps(task))
             self.called = True
 
     def _start_others(self, port: int) -> None:
-        threads = {"OMP_NUM_THREADS": str(_threads(self.place))}
-        for rank in range(1, self.place.size):
-            place = json.dumps([rank, self.place.size, rank, self.place.local_size])
-            command = [sys.executable, "-m", "emote.training.distributed.worker", place, str(port)]
+        threads = {"OMP_NUM_THREADS": str(_threads(self.process_index))}
+        for rank in range(1, self.process_index.size):
+            process_index = json.dumps([rank, self.process_index.size, rank, self.process_index.local_size])
+            command = [sys.executable, "-m", "emote.training.distributed.worker", process_index, str(port)]
             self._children.append(subprocess.Popen(command, env={**os.environ, **threads}, stdin=subprocess.DEVNULL))
 
     def _await_others(self) -> None:
         assert self.store is not None
-        missing = [f"{READY}{rank}" for rank in range(1, self.place.size)]
+        missing = [f"{READY}{rank}" for rank in range(1, self.process_index.size)]
         while not self.store.check(missing):
             if self._ended():
                 raise RuntimeError("not all processes came")
@@ -115,20 +117,20 @@ class Team:
                 child.kill()
                 child.wait()
         self._children.clear()
-        if not self.place.by:
+        if not self.process_index.by:
             self.store, self.called = None, False
 
     # of the others
 
-    def errand(self) -> dict[str, Any] | None:
+    def task(self) -> dict[str, Any] | None:
         """What `call` said; waits for it."""
         assert self.store is not None
-        self.store.wait([ERRAND], LONGEST_ERRAND)
-        return json.loads(self.store.get(ERRAND))
+        self.store.wait([TASK], LONGEST_TASK)
+        return json.loads(self.store.get(TASK))
 
     def ready(self) -> None:
         assert self.store is not None
-        self.store.set(f"{READY}{self.place.rank}", "")
+        self.store.set(f"{READY}{self.process_index.rank}", "")
 
     # of all
 
@@ -136,12 +138,16 @@ class Team:
     def gathered(self) -> Iterator[None]:
         """A process group, for as long as the block takes."""
         threads = torch.get_num_threads()
-        os.environ.update(_interfaces(self.place))
+        os.environ.update(_interfaces(self.process_index))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
-            backend, store=self.store, rank=self.place.rank, world_size=self.place.size, timeout=LONGEST_SILENCE
+            backend,
+            store=self.store,
+            rank=self.process_index.rank,
+            world_size=self.process_index.size,
+            timeout=LONGEST_SILENCE,
         )
-        torch.set_num_threads(_threads(self.place))
+        torch.set_num_threads(_threads(self.process_index))
         try:
             yield
         finally:
@@ -149,7 +155,7 @@ class Team:
             dist.destroy_process_group()
 
 
-def mean_over_team(number: torch.Tensor) -> torch.Tensor:
+def mean_over_processes(number: torch.Tensor) -> torch.Tensor:
     """Of all processes that train together; all must ask at the same moment. number: []."""
     if not dist.is_initialized():
         return number
@@ -158,8 +164,8 @@ def mean_over_team(number: torch.Tensor) -> torch.Tensor:
     return number / dist.get_world_size()
 
 
-def greatest_in_team(number: int) -> int:
-    """As `mean_over_team`."""
+def max_over_processes(number: int) -> int:
+    """As `mean_over_processes`."""
     if not dist.is_initialized():
         return number
     told = torch.tensor(number)
@@ -168,31 +174,31 @@ def greatest_in_team(number: int) -> int:
 
 
 def _store(host: str, port: int, is_first: bool) -> dist.TCPStore:
-    return dist.TCPStore(host, port, is_master=is_first, wait_for_workers=False, timeout=LONGEST_ERRAND)
+    return dist.TCPStore(host, port, is_master=is_first, wait_for_workers=False, timeout=LONGEST_TASK)
 
 
 def _store_here() -> tuple[dist.TCPStore, int]:
     """One that only this machine can reach, and its port."""
     listening = socket.create_server((LOOPBACK, 0))
     port = listening.getsockname()[1]
-    store = dist.TCPStore(LOOPBACK, port, is_master=True, wait_for_workers=False, timeout=LONGEST_ERRAND,
+    store = dist.TCPStore(LOOPBACK, port, is_master=True, wait_for_workers=False, timeout=LONGEST_TASK,
                           master_listen_fd=listening.detach())  # fmt: skip
     return store, port
 
 
-def other(place: Place, port: int) -> Team:
+def other(process_index: ProcessIndex, port: int) -> ProcessGroup:
     """That of a process which the first one started."""
-    return Team(place, _store(LOOPBACK, port, False))
+    return ProcessGroup(process_index, _store(LOOPBACK, port, False))
 
 
-def _threads(place: Place) -> int:
+def _threads(process_index: ProcessIndex) -> int:
     """CPU threads of each process of a machine."""
-    return max(1, torch.get_num_threads() // place.local_size)
+    return max(1, torch.get_num_threads() // process_index.local_size)
 
 
-def _interfaces(place: Place) -> dict[str, str]:
+def _interfaces(process_index: ProcessIndex) -> dict[str, str]:
     """Processes of one machine speak over the loopback device, whatever the machine's name resolves to."""
-    if place.size > place.local_size:
+    if process_index.size > process_index.local_size:
         return {}
     names = (name for name, found in psutil.net_if_addrs().items() if any(a.address == LOOPBACK for a in found))
     return {f"{library}_SOCKET_IFNAME": name for name in names for library in ("GLOO", "NCCL")}

@@ -12,7 +12,7 @@ from emote.util.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessIndex:
     """rank: 0 is the process that also writes, logs, draws and pushes.  local: among those of one machine.
 
     by: what started the processes; empty where the first one starts the others.
@@ -25,12 +25,12 @@ class Place:
     by: str = ""
 
 
-ALONE = Place()
+ALONE = ProcessIndex()
 TORCHRUN, SLURM = "torchrun", "Slurm"
 FIRST_PORT, PORTS = 15000, 10000  # jobs that share a machine meet at different ones
 
 
-def place_of(config: Config) -> Place:
+def find_process_index(config: Config) -> ProcessIndex:
     """Told by the environment where torchrun or srun started several processes, else the first of those to be started.
 
     Raises ConfigError where their number is not that of the configuration.
@@ -47,7 +47,7 @@ def place_of(config: Config) -> Place:
             f"trainer.nodes={nodes} needs the processes to be started on each machine: by srun, or by "
             f"torchrun --nnodes={nodes} --nproc-per-node={devices} train.py …"
         )
-    return told or Place(size=wanted, local_size=devices)
+    return told or ProcessIndex(size=wanted, local_size=devices)
 
 
 def is_one_of_many() -> bool:
@@ -55,17 +55,17 @@ def is_one_of_many() -> bool:
     return _told() is not None
 
 
-def _told() -> Place | None:
+def _told() -> ProcessIndex | None:
     env = os.environ
     if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= env.keys():
         rank, size, local = int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"])
-        place = Place(rank, size, local, int(env["LOCAL_WORLD_SIZE"]), TORCHRUN)
+        process_index = ProcessIndex(rank, size, local, int(env["LOCAL_WORLD_SIZE"]), TORCHRUN)
     elif "SLURM_STEP_NUM_TASKS" in env:  # of srun; a batch script has the numbers of the allocation alone
         size, nodes = int(env["SLURM_STEP_NUM_TASKS"]), int(env.get("SLURM_STEP_NUM_NODES", 1))
-        place = Place(int(env["SLURM_PROCID"]), size, int(env["SLURM_LOCALID"]), size // nodes, SLURM)
+        process_index = ProcessIndex(int(env["SLURM_PROCID"]), size, int(env["SLURM_LOCALID"]), size // nodes, SLURM)
     else:
         return None
-    return place if place.size > 1 else None
+    return process_index if process_index.size > 1 else None
 
 
 def address() -> tuple[str, int]:
@@ -76,11 +76,11 @@ def address() -> tuple[str, int]:
     return SLURMEnvironment.resolve_root_node_address(nodes), port
 
 
-class Placed(ClusterEnvironment):
+class KnownEnvironment(ClusterEnvironment):
     """A place as Lightning wants it told. The processes have met before Lightning starts."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, process_index: ProcessIndex) -> None:
+        self.process_index = process_index
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -99,19 +99,19 @@ class Placed(ClusterEnvironment):
         return False
 
     def world_size(self) -> int:
-        return self.place.size
+        return self.process_index.size
 
     def set_world_size(self, size: int) -> None:
         """Known."""
 
     def global_rank(self) -> int:
-        return self.place.rank
+        return self.process_index.rank
 
     def set_global_rank(self, rank: int) -> None:
         """Known."""
 
     def local_rank(self) -> int:
-        return self.place.local_rank
+        return self.process_index.local_rank
 
     def node_rank(self) -> int:
-        return self.place.rank // self.place.local_size
+        return self.process_index.rank // self.process_index.local_size

@@ -14,8 +14,8 @@ import torch
 from omegaconf import OmegaConf
 
 from emote.config import to_dataclass
-from emote.training.distributed.process_group import Team, other
-from emote.training.distributed.process_index import Place
+from emote.training.distributed.process_group import ProcessGroup, other
+from emote.training.distributed.process_index import ProcessIndex
 from emote.training.fit import fit
 from emote.training.identify import identify
 from emote.training.job import build_job, read_encoded
@@ -24,39 +24,39 @@ from emote.util.interrupt import Interrupted, StopRequest
 from emote.util.quiet import quiet_libraries
 
 
-def help_out(team: Team) -> Path | None:
+def run_worker(process_group: ProcessGroup) -> Path | None:
     """Wait for the first process to be ready, and train with it. Returns the run's directory; None: nothing to do.
 
     Raises Interrupted as it does, and ConfigError or RuntimeError where this machine does not see the same run.
     """
     console.quiet = True  # the first one speaks
     with StopRequest() as stop:
-        errand = team.errand()
-        if errand is None:
+        task = process_group.task()
+        if task is None:
             return None
         if torch.cuda.is_available():
-            torch.cuda.set_device(team.place.local_rank)
-        config = to_dataclass(OmegaConf.create(errand["config"]))
+            torch.cuda.set_device(process_group.process_index.local_rank)
+        config = to_dataclass(OmegaConf.create(task["config"]))
         this = identify(config)
         start = this.folder.latest_checkpoint(at_most=config.trainer.max_steps) or 0
-        if (this.name, start) != (errand["name"], errand["start"]):
+        if (this.name, start) != (task["name"], task["start"]):
             raise RuntimeError(
-                f"process {team.place.rank} sees {this.name} at step {start}, the first one {errand['name']} at step "
-                f"{errand['start']}; all must see the same files"
+                f"process {process_group.process_index.rank} sees {this.name} at step {start}, "
+                f"the first one {task['name']} at step {task['start']}; all must see the same files"
             )
         prepared = read_encoded(config, this.weights, this.found)
         job = build_job(config, this.name, this.folder, this.base, this.weights, this.decision, prepared)
-        team.ready()
-        with team.gathered():
-            fit(job, [], stop, [], place=team.place)
+        process_group.ready()
+        with process_group.gathered():
+            fit(job, [], stop, [], process_index=process_group.process_index)
         return this.folder.root
 
 
 def main(arguments: list[str]) -> int:
-    place, port = arguments
+    process_index, port = arguments
     quiet_libraries()
     try:
-        help_out(other(Place(*json.loads(place)), int(port)))
+        run_worker(other(ProcessIndex(*json.loads(process_index)), int(port)))
     except Interrupted as stopped:
         return 128 + stopped.signal_number
     return 0

@@ -17,7 +17,7 @@ from emote.runs.listing import readable_bytes
 from emote.runs.run_folder import RunFolder
 from emote.training.preflight.estimate import Estimate, estimate
 from emote.training.preflight.work import check_start
-from emote.util.console import say
+from emote.util.console import echo
 from emote.util.errors import ConfigError
 
 HOURS_ON_GPU, HOURS_ON_CPU = 12.0, 6.0  # where `run.max_hours` is null
@@ -56,7 +56,7 @@ def preflight(config: Config, base: Path, decision: Decision, found: Scan, folde
     told = estimate(config, base, decision, found, folder.latest_checkpoint(at_most=config.trainer.max_steps))
     free = Free.here(config, decision.device)
     for line in lines(told, free):
-        say(line)
+        echo(line)
     if wrong := list(refusals(told, free, config, decision)):
         raise ConfigError("\n".join(wrong))
     return told
@@ -109,11 +109,11 @@ def _memory_refusals(told: Estimate, free: Free, config: Config) -> Iterator[str
     said = f"this run needs about {readable_bytes(needed)} {where}, and {readable_bytes(there)} are free; "
     smaller = _micro_batch_that_fits(needed - there, told, config) if told.device_bytes is None else None
     if smaller:
-        yield f"{said}say trainer.max_micro_batch={smaller} (the batch stays), or close other programs"
+        yield f"{said}set trainer.max_micro_batch={smaller} (the batch stays), or close other programs"
     elif told.micro_batch_bytes and not config.trainer.gradient_checkpointing:
-        yield f"{said}say trainer.gradient_checkpointing=true, or a smaller data.resolution"
+        yield f"{said}set trainer.gradient_checkpointing=true, or a smaller data.resolution"
     else:
-        yield f"{said}say a smaller data.resolution, or use a machine with more"
+        yield f"{said}use a smaller data.resolution, or use a machine with more"
 
 
 def _micro_batch_that_fits(too_much: float, told: Estimate, config: Config) -> int | None:
@@ -129,7 +129,7 @@ def _disk_refusals(told: Estimate, free: Free, config: Config) -> Iterator[str]:
     if free.same_disk and missing + told.run_bytes > free.cache_disk:
         yield (
             f"cache and run need about {readable_bytes(missing + told.run_bytes)} of disk, and "
-            f"{readable_bytes(free.cache_disk)} are free; make room, or say run.cache_dir=… and run.dir=… on a larger "
+            f"{readable_bytes(free.cache_disk)} are free; make room, or set run.cache_dir=… and run.dir=… on a larger "
             "disk"
         )
     elif not free.same_disk:
@@ -139,7 +139,7 @@ def _disk_refusals(told: Estimate, free: Free, config: Config) -> Iterator[str]:
             if needed > there:
                 yield (
                     f"{name} needs about {readable_bytes(needed)} of disk, and {readable_bytes(there)} are free there; "
-                    f"make room, or say {name}=<a larger disk>"
+                    f"make room, or set {name}=<a larger disk>"
                 )
 
 
@@ -157,12 +157,12 @@ def _time_refusals(told: Estimate, config: Config, decision: Decision) -> Iterat
     yield (
         f"{told.steps:,} steps would take about {readable_seconds(told.seconds['total'])} on this "
         f"{'CPU' if decision.device.type == 'cpu' else 'GPU'} ({readable_seconds(told.seconds_per_step)} a step), and "
-        f"{allowed} allows {readable_seconds(limit * 3600)}; say run.max_hours={int(hours) + 1}{fewer}{gpu}, or "
+        f"{allowed} allows {readable_seconds(limit * 3600)}; set run.max_hours={int(hours) + 1}{fewer}{gpu}, or "
         "experiment=quickstart for the miniature"
     )
 
 
-def say_comparison(told: Estimate, seconds_per_step: float, peak: dict[str, int | None]) -> None:
+def print_comparison(told: Estimate, seconds_per_step: float, peak: dict[str, int | None]) -> None:
     """One line at the end, where something took twice or half of what was said."""
     where = "host" if peak["device"] is None else "device"
     pairs = (
@@ -171,7 +171,7 @@ def say_comparison(told: Estimate, seconds_per_step: float, peak: dict[str, int 
     )
     for what, expected, measured, readable in pairs:
         if measured and not 0.5 <= measured / expected <= 2:
-            say(f"note: {what} was estimated at {readable(expected)} and measured at {readable(measured)}")
+            echo(f"note: {what} was estimated at {readable(expected)} and measured at {readable(measured)}")
 
 
 def readable_seconds(seconds: float) -> str:

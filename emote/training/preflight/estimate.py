@@ -23,7 +23,7 @@ CHECKPOINTS_KEPT = 3
 HOST_BYTES, CUDA_HOST_BYTES = 100 * 2**20, 2 * 2**30
 # Blocks that an allocator rounds up or cannot use again, and what kernels work in: added to what was counted
 ALLOCATOR_SHARE = 0.05
-SECONDS_A_PICTURE = 0.01  # to read, decode and lay out one before it is encoded
+SECONDS_A_IMAGE = 0.01  # to read, decode and lay out one before it is encoded
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,12 @@ def memory_by_phase(work: Work, decision: Decision) -> dict[str, int]:
 
 
 def _seconds(
-    config: Config, work: Work, speed: Speed, per_step: float, pictures: int, missing: float, steps: int
+    config: Config, work: Work, speed: Speed, per_step: float, images: int, missing: float, steps: int
 ) -> dict[str, float]:
     """Of each phase, under the names of the measured ones. missing: the share of the cache that is to be made."""
     a_flop = speed.seconds / work.step.flops  # other parts of the model are taken to be as fast as the step
     wanted, samples = config.callbacks.validation, config.callbacks.samples
-    scored = round(pictures * config.data.held_out)
+    scored = round(images * config.data.held_out)
     scored = min(scored, wanted.max_items or scored) * wanted.timesteps
     validations = 1 + math.ceil(steps / wanted.every_steps)
     halves = 1 if samples.guidance_scale == 1 else 2
@@ -127,10 +127,10 @@ def _seconds(
         samples.inference_steps * halves * work.forward_flops + work.decode_flops
     )  # fmt: skip
     on_the_way = steps // samples.every_steps if samples.every_steps else 0
-    encoded = pictures * variants(config)
+    encoded = images * variants(config)
     found = {
         "cache": missing
-        * (encoded * (work.encode_flops * a_flop + SECONDS_A_PICTURE) + pictures * work.caption_flops * a_flop),
+        * (encoded * (work.encode_flops * a_flop + SECONDS_A_IMAGE) + images * work.caption_flops * a_flop),
         "train": steps * per_step + (validations * scored * work.forward_flops + on_the_way * sheet) * a_flop,
         "sample": 2 * sheet * a_flop,  # by the base model too
     }
@@ -138,14 +138,14 @@ def _seconds(
 
 
 def variants(config: Config) -> int:
-    """In how many versions a picture is cached."""
+    """In how many versions an image is cached."""
     return (2 if config.data.flip else 1) * colour_count(config.data.background)
 
 
 def _cache_bytes(config: Config, work: Work, found: Scan) -> int:
     captions = {entry.item.caption for entry in found.entries} | {*config.callbacks.samples.prompts, ""}
-    pictures = {entry.content for entry in found.entries}  # each is cached once
-    latents = len(pictures) * variants(config) * 2 * math.prod(work.latent_shape)
+    images = {entry.content for entry in found.entries}  # each is cached once
+    latents = len(images) * variants(config) * 2 * math.prod(work.latent_shape)
     return (latents + len(captions) * math.prod(work.text_shape)) * FLOAT32_BYTES
 
 

@@ -103,9 +103,9 @@ def timed_here(operations: Counter[Operation], budget_seconds: float | None = No
     for operation in sorted(weights, key=lambda o: -weights[o]):
         if time.perf_counter() - began > budget_seconds:
             break
-        once = _time_once(operation)
-        if once is not None:
-            seconds += once * operations[operation]
+        memoize = _time_once(operation)
+        if memoize is not None:
+            seconds += memoize * operations[operation]
             guessed += weights[operation]
     whole = sum(weights.values())
     return (seconds * whole / guessed, guessed / whole) if guessed else (whole, 0.0)

@@ -18,7 +18,7 @@ from emote.data.prepared import encoded_at_once
 from emote.diffusion.generate import BATCH as DRAWN_AT_ONCE
 from emote.diffusion.generate import decoded_at_once
 from emote.lora.adapter import attach, target_names, trainable
-from emote.lora.warm_start import start_from
+from emote.lora.warm_start import warm_start
 from emote.models.conditioning import is_packed, predict
 from emote.training.preflight.ledger import Ledger, Operation
 
@@ -42,7 +42,7 @@ class Counted:
 class Work:
     """step: forward and backward of one micro-batch of `rows`.  forward_flops: of one row.
 
-    encode, decode: of the VAE, for a batch of `encoded` and `decoded` pictures.  caption_flops: of one caption, by
+    encode, decode: of the VAE, for a batch of `encoded` and `decoded` images.  caption_flops: of one caption, by
     all text encoders.  frozen and vae_parameters are numbers of weights, latent and text_shape those of one row of
     the cache.
     """
@@ -65,12 +65,12 @@ class Work:
 
     @property
     def encode_flops(self) -> float:
-        """Of one picture."""
+        """Of one image."""
         return self.encode.flops / self.encoded
 
     @property
     def decode_flops(self) -> float:
-        """Of one picture."""
+        """Of one image."""
         return self.decode.flops / self.decoded
 
 
@@ -79,7 +79,7 @@ def count_work(
 ) -> Work:
     """Count from the configuration files of a base model; no weight is read, nothing is computed.
 
-    resolution: side of the pictures in pixels.  rows: of one micro-batch.  dtype: of the frozen weights.
+    resolution: side of the images in pixels.  rows: of one micro-batch.  dtype: of the frozen weights.
     Raises ConfigError as `attach` does.
     """
     unet, vae, *encoders = (
@@ -97,7 +97,7 @@ def check_start(base: Path, lora: LoraConfig) -> None:
     if lora.init_from is not None:
         unet = build_unet(json.loads((base / "unet" / "config.json").read_text(encoding="utf-8")), torch.float32)
         attach(unet, lora)
-        start_from(unet, lora)
+        warm_start(unet, lora)
 
 
 @functools.lru_cache(maxsize=8)  # a sweep counts once

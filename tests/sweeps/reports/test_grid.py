@@ -48,7 +48,7 @@ def test_two_keys_make_a_label_of_both_and_equal_labels_are_told_apart() -> None
         "rank 2, learning rate 0.0001", "rank 2, learning rate 0.001",
         "rank 4, learning rate 0.0001", "rank 4, learning rate 0.001",
     ]  # fmt: skip
-    same = arrange([result("tiny-1", 20, lora__rank=2), result("tiny-2", 20, lora__rank=2)])  # other pictures
+    same = arrange([result("tiny-1", 20, lora__rank=2), result("tiny-2", 20, lora__rank=2)])  # other images
     assert [row.label for row in same.rows] == ["tiny-1", "tiny-2"]
 
 

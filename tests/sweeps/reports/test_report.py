@@ -125,7 +125,7 @@ def test_what_is_no_run_is_told_with_the_nearest_name(finished: Finished) -> Non
         find("", finished.runs / "sweeps")
 
 
-def test_a_report_without_held_out_pictures_shows_the_pictures(finished: Finished, tmp_path: Path) -> None:
+def test_a_report_without_held_out_images_shows_the_images(finished: Finished, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     shutil.copytree(finished.runs, runs)
     for file in runs.glob("*/steps/*/validation.csv"):

@@ -41,7 +41,7 @@ def test_the_choice_is_always_the_same_and_fewer_are_among_more() -> None:
 @pytest.mark.parametrize("style", ["openmoji", "twemoji"])
 def test_art_over_green_is_cut_out_nearly_without_error(style: str) -> None:
     summary = summarise([one for one, _ in score_art(style, 12, 64, "#00b140", told="auto")])
-    assert summary.pictures == 12 and summary.error < 0.004 and summary.iou > 0.98 and summary.over_black < 0.004
+    assert summary.images == 12 and summary.error < 0.004 and summary.iou > 0.98 and summary.over_black < 0.004
 
 
 def test_a_table_the_worst_and_a_summary_are_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,17 +8,17 @@ from PIL import Image
 from emote.tools.inspect.figures import grid, heat_over, plots, similarities
 
 
-def test_a_grid_has_every_picture_with_its_words() -> None:
+def test_a_grid_has_every_image_with_its_words() -> None:
     red = Image.new("RGB", (8, 8), "red")
     figure = grid(
         [[red, red, red], [torch.zeros(4, 4)]],
-        columns=["one", "two", "three"], names=["pictures", "map"], below=[["a", "b", "c"], ["d"]], title="all",
+        columns=["one", "two", "three"], names=["images", "map"], below=[["a", "b", "c"], ["d"]], title="all",
     )  # fmt: skip
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == 4
     assert [axes.get_title() for axes in shown] == ["one", "two", "three", ""]
     assert [axes.get_xlabel() for axes in shown] == ["a", "b", "c", "d"]
-    assert [axes.get_ylabel() for axes in shown] == ["pictures", "", "", "map"]
+    assert [axes.get_ylabel() for axes in shown] == ["images", "", "", "map"]
     assert figure.get_suptitle() == "all"
 
 

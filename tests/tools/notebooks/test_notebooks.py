@@ -26,7 +26,7 @@ def printed(notebook: Any) -> str:
     return "".join(output.text for cell in cells for output in cell.outputs if output.output_type == "stream")
 
 
-def pictures(notebook: Any) -> int:
+def images(notebook: Any) -> int:
     found = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     return sum(any(kind.startswith("image/") for kind in output.data) for output in found)
 
@@ -48,7 +48,7 @@ def test_the_colab_notebook_trains_goes_on_and_shows_what_it_made(trained: Any, 
     assert "finished already: step 20" in text  # the same command again
     assert re.search(r"held-out loss: 0\.\d{4} of the base model, 0\.\d{4} after 20 steps", text)
     assert "nothing was pushed" in text
-    assert pictures(trained) == 2
+    assert images(trained) == 2
     assert len([*(output / "runs").glob("smoke-*/steps/000020/summary.json")]) == 1
 
 
@@ -58,7 +58,7 @@ def test_the_inference_notebook_draws_with_the_newest_run(trained: Any, output: 
     assert re.search(r"smoke-[0-9a-f]+/20 on weights/mini", text)
     assert "a prompt: An emoji of grinning face, openmoji style" in text
     assert "<lora:smoke:0.7>" in text
-    assert pictures(notebook) == 5
+    assert images(notebook) == 5
 
 
 def test_every_station_inside_stable_diffusion_shows_its_fact() -> None:
@@ -71,4 +71,4 @@ def test_every_station_inside_stable_diffusion_shows_its_fact() -> None:
     assert after < before
     in_bf16, in_float32 = map(float, re.findall(r"of A, ([\d.]+)% never moved in bf16, ([\d.]+)% in", text)[0])
     assert in_bf16 > 85 and in_float32 < 1  # 90.6 % of the published adapter
-    assert pictures(notebook) == 12
+    assert images(notebook) == 12

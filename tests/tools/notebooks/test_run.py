@@ -25,16 +25,16 @@ def notebook(*cells: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
 
 
-def test_outputs_are_filled_in_and_large_pictures_made_small(tmp_path: Path) -> None:
+def test_outputs_are_filled_in_and_large_images_made_small(tmp_path: Path) -> None:
     book = notebook("!python -c 'import sys; print(sys.executable)'", "import os; print(os.getcwd())", NOISE)
     before = dict(book.metadata)
     execute(book, tmp_path)
     assert book.metadata == before
-    shell, where, picture = (cell.outputs[0] for cell in book.cells)
+    shell, where, image = (cell.outputs[0] for cell in book.cells)
     assert Path(shell.text.strip()).parent == Path(sys.executable).parent
     assert Path(where.text.strip()).samefile(tmp_path)
-    assert list(picture.data) == ["image/jpeg"]  # nor the text that stands for it, which holds an address
-    assert Image.open(io.BytesIO(base64.b64decode(picture.data["image/jpeg"]))).size == (200, 200)
+    assert list(image.data) == ["image/jpeg"]  # nor the text that stands for it, which holds an address
+    assert Image.open(io.BytesIO(base64.b64decode(image.data["image/jpeg"]))).size == (200, 200)
     assert list(tmp_path.iterdir()) == []
 
 

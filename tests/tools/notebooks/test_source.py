@@ -40,11 +40,11 @@ def test_there_are_three() -> None:
 def test_a_notebook_is_what_its_source_gives(name: str) -> None:
     there, made = committed(name), read_source(name)
     nbformat.validate(there)
-    say = f"python scripts/make_notebooks.py only={name} writes it"
-    assert there.metadata == made.metadata, say
+    echo = f"python scripts/make_notebooks.py only={name} writes it"
+    assert there.metadata == made.metadata, echo
     assert [(c.id, c.cell_type, c.source, c.metadata) for c in there.cells] == [
         (c.id, c.cell_type, c.source, c.metadata) for c in made.cells
-    ], say
+    ], echo
 
 
 @pytest.mark.parametrize("name", names())
@@ -57,8 +57,8 @@ def test_a_notebook_has_one_cell_of_parameters_and_a_title(name: str) -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_cell_was_run_as_it_stands_and_in_order(name: str) -> None:
     counts = [cell.execution_count for cell in code_cells(committed(name))]
-    say = f"python scripts/make_notebooks.py only={name} execute=true runs it"
-    assert counts == list(range(1, len(counts) + 1)), say
+    echo = f"python scripts/make_notebooks.py only={name} execute=true runs it"
+    assert counts == list(range(1, len(counts) + 1)), echo
 
 
 @pytest.mark.parametrize("name", SHOWN)

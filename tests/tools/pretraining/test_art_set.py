@@ -75,15 +75,15 @@ def test_skin_tones_together_weigh_less_than_an_emoji_without_one(art: ArtSet) -
     assert all(weights[name] == pytest.approx(0.1 if name in toned else 1.0) for name in weights)
 
 
-def test_pictures_are_over_white_and_over_a_plain_colour(art: ArtSet) -> None:
+def test_images_are_over_white_and_over_a_plain_colour(art: ArtSet) -> None:
     for pixels in (art.pixels, art.coloured):
         assert pixels.shape == (14, 64, 64, 3) and pixels.dtype == np.uint8
     assert (art.pixels[:, 0, 0] == 255).all()
     assert len({tuple(corner) for corner in art.coloured[:, 0, 0].tolist()}) == 14
-    assert all(len(np.unique(picture.reshape(-1, 3), axis=0)) > 5 for picture in art.pixels)
+    assert all(len(np.unique(image.reshape(-1, 3), axis=0)) > 5 for image in art.pixels)
 
 
-def test_all_pictures_of_a_concept_are_held_out_or_none(art: ArtSet) -> None:
+def test_all_images_of_a_concept_are_held_out_or_none(art: ArtSet) -> None:
     sides: dict[str, set[bool]] = {}
     for name, held_out in zip(art.names, art.held_out.tolist(), strict=True):
         sides.setdefault(concept_of(name), set()).add(held_out)
@@ -91,7 +91,7 @@ def test_all_pictures_of_a_concept_are_held_out_or_none(art: ArtSet) -> None:
     assert 0 < int(art.held_out.sum()) < 14
 
 
-def test_pictures_are_drawn_once_and_then_read_back(art: ArtSet, tmp_path: Path) -> None:
+def test_images_are_drawn_once_and_then_read_back(art: ArtSet, tmp_path: Path) -> None:
     [stored] = tmp_path.iterdir()
     again = load_art(tmp_path)
     assert np.array_equal(again.pixels, art.pixels) and np.array_equal(again.coloured, art.coloured)

@@ -12,7 +12,7 @@ from emote.tools.pretraining.vae import build_vae, reconstruction_loss, standard
 
 @pytest.fixture(scope="module")
 def art() -> ArtSet:
-    """Eight pictures of coloured blocks."""
+    """Eight images of coloured blocks."""
     blocks = np.random.default_rng(1).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
     pixels = blocks.repeat(8, axis=1).repeat(8, axis=2)
     return ArtSet(
@@ -41,7 +41,7 @@ def test_standardised_latents_have_mean_zero_and_variance_one_per_channel(vae: A
 
 
 @torch.no_grad()
-def test_standardising_changes_no_picture(vae: Any, art: ArtSet) -> None:
+def test_standardising_changes_no_image(vae: Any, art: ArtSet) -> None:
     pixels = to_unit(art.pixels)
     noise = torch.randn(8, 4, 16, 16)
     before = vae.encode(pixels).latent_dist

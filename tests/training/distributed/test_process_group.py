@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from emote.config import Config
 from emote.lora.adapter import trainable
-from emote.training.distributed.process_index import ALONE, Place, place_of
+from emote.training.distributed.process_index import ALONE, ProcessIndex, find_process_index
 from emote.util.errors import ConfigError
 from emote.util.interrupt import Interrupted
 from tests.conftest import ROOT
@@ -75,7 +75,7 @@ def updates(adapter: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def both(tiny_run: Runner, tmp_path: Path) -> tuple[Path, Path]:
-    """20 steps of 8 pictures: by one process, and by two with 4 each."""
+    """20 steps of 8 images: by one process, and by two with 4 each."""
     asked = {
         "trainer.max_steps": 20,
         "trainer.batch_size": 8,
@@ -148,9 +148,9 @@ def test_others_may_have_started_the_processes(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert place_of(tiny_config(**{"trainer.devices": 2, "trainer.nodes": 2})) == Place(3, 4, 1, 2, by)
+    assert find_process_index(tiny_config(**{"trainer.devices": 2, "trainer.nodes": 2})) == ProcessIndex(3, 4, 1, 2, by)
     with pytest.raises(ConfigError) as told:
-        place_of(tiny_config())
+        find_process_index(tiny_config())
     assert str(told.value) == (
         f"trainer.devices=1 × trainer.nodes=1 must be the number of processes that {by} started (4), got 1; "
         "each process computes on one device"
@@ -162,12 +162,12 @@ def test_a_batch_job_of_many_tasks_is_one_process_until_srun(
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "0")
-    assert place_of(tiny_config()) == ALONE
+    assert find_process_index(tiny_config()) == ALONE
 
 
 def test_several_machines_need_somebody_to_start_the_processes(tiny_config: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"torchrun --nnodes=2 --nproc-per-node=2 train\.py"):
-        place_of(tiny_config(**{"trainer.devices": 2, "trainer.nodes": 2}))
+        find_process_index(tiny_config(**{"trainer.devices": 2, "trainer.nodes": 2}))
 
 
 def words(config: Config, *more: str) -> list[str]:

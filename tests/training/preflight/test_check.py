@@ -17,7 +17,7 @@ from emote.models.precision import Decision
 from emote.models.single_file import PUBLISHED
 from emote.runs.run_folder import RunFolder
 from emote.training.preflight import check
-from emote.training.preflight.check import Free, lines, preflight, readable_seconds, refusals, say_comparison
+from emote.training.preflight.check import Free, lines, preflight, print_comparison, readable_seconds, refusals
 from emote.training.preflight.estimate import Estimate, estimate
 from emote.util.errors import ConfigError
 
@@ -91,14 +91,14 @@ def test_too_little_memory_is_refused_with_the_micro_batch_that_fits(
     resident = psutil.Process().memory_info().rss  # what the tests hold already counts as a part of it
     large = replace(told, host_bytes=20 * GB + resident, micro_batch_bytes=8 * GB)
     (line,) = refused(large, replace(PLENTY, host=15 * GB), config)
-    assert "of memory, and 15.0 GB are free; say trainer.max_micro_batch=2 " in line
+    assert "of memory, and 15.0 GB are free; set trainer.max_micro_batch=2 " in line
     (line,) = refused(large, replace(PLENTY, host=2 * GB), config)
     assert "trainer.gradient_checkpointing=true" in line
     (line,) = refused(replace(large, micro_batch_bytes=0), replace(PLENTY, host=2 * GB), config)
     assert "a machine with more" in line
 
 
-def test_a_gpu_is_too_small_only_where_not_even_one_picture_fits(
+def test_a_gpu_is_too_small_only_where_not_even_one_image_fits(
     told: Estimate, tiny_config: Callable[..., Config]
 ) -> None:
     config = tiny_config(**{"trainer.batch_size": 8})
@@ -115,7 +115,7 @@ def test_what_takes_longer_than_allowed_is_refused_by_saying_how_long(
     (line,) = refused(long, PLENTY, tiny_config(**{"trainer.max_steps": 4500}))
     assert "4,500 steps would take about 20 hours on this CPU" in line
     assert "run.max_hours=6, the default here, allows 6.0 hours" in line
-    assert "say run.max_hours=21, trainer.max_steps=1350, a GPU, or" in line
+    assert "set run.max_hours=21, trainer.max_steps=1350, a GPU, or" in line
     (line,) = refused(long, PLENTY, tiny_config(), GPU)
     assert "run.max_hours=12, the default here," in line and "a GPU," not in line
     assert refused(long, PLENTY, tiny_config(**{"run.max_hours": 20})) == []
@@ -149,7 +149,7 @@ def test_stable_diffusion_on_a_cpu_is_refused_until_more_hours_are_allowed(
     with pytest.raises(ConfigError, match=r"4,500 steps would take about [\d,.]+ hours on this CPU"):
         preflight(tiny_config(**values), *arguments)
     told = preflight(tiny_config(**values, **{"run.max_hours": 1e9}), *arguments)
-    assert told.host_bytes / 2**30 > 3.2 + 2  # the weights in float32, and eight pictures' activations
+    assert told.host_bytes / 2**30 > 3.2 + 2  # the weights in float32, and eight images' activations
 
 
 def test_only_what_is_left_counts(tiny_config: Callable[..., Config], tiny_sd: Path, told: Estimate) -> None:
@@ -172,9 +172,9 @@ def test_the_summary_has_the_estimate_beside_what_was_measured(tiny_run: Any) ->
 
 def test_an_estimate_that_was_far_off_is_admitted(told: Estimate, capsys: pytest.CaptureFixture[str]) -> None:
     near = told.seconds_per_step * 1.5
-    say_comparison(told, near, {"host": told.host_bytes, "device": None})
+    print_comparison(told, near, {"host": told.host_bytes, "device": None})
     assert capsys.readouterr().out == ""
-    say_comparison(told, near * 10, {"host": told.host_bytes * 3, "device": None})
+    print_comparison(told, near * 10, {"host": told.host_bytes * 3, "device": None})
     assert capsys.readouterr().out.count("was estimated at") == 2
 
 

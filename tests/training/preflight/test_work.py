@@ -46,7 +46,7 @@ def test_a_real_step_computes_what_was_counted(tiny_sd: Path) -> None:
 def test_the_step_of_stable_diffusion_15_costs_what_is_known_of_it() -> None:
     work = counted(SD15, 256, rows=8, dtype=torch.float16)
     assert work.modules == 128 and work.trainable == 797_184 and work.frozen == 859_520_964
-    assert work.forward_flops / 1e9 == pytest.approx(180, rel=0.02)  # of one picture
+    assert work.forward_flops / 1e9 == pytest.approx(180, rel=0.02)  # of one image
     assert work.step.flops / 8e9 == pytest.approx(180 + 182, rel=0.03)
     assert work.encode.flops / 16e9 == pytest.approx(273, rel=0.01)
     assert work.caption_flops / 1e9 == pytest.approx(13, rel=0.02)
