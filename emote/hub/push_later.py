@@ -11,12 +11,10 @@ from emote.hub.background import RETRIES_S
 from emote.hub.client import Hub
 from emote.hub.push import State, note_in_summary, plan, push_patiently, remove_old_snapshots
 from emote.hub.resume import keep_for_resume
+from emote.runs.find import LATEST, find_run, finished_runs, nearest_run
 from emote.runs.lock import run_lock
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
-from emote.util.hints import nearest
-
-LATEST = "latest"
 
 
 @dataclass
@@ -45,9 +43,9 @@ def push_later(words: Push) -> int:
         hub = Hub()
         hub.check(replace(to, repo=None))
         if to.repo is None:
-            to = replace(to, repo=hub.name_for(to, folder.root.name))
+            to = replace(to, repo=hub.name_for(to, folder.name))
         if to.checkpoints and not there:  # what is pending has it beside it
-            keep_for_resume(folder, int(wanted.name), folder.root.name)
+            keep_for_resume(folder, int(wanted.name), folder.name)
         plan(folder.root, wanted, to)
         deadline = time.monotonic() + RETRIES_S
         push_patiently(folder.root, hub, lambda: deadline, time.sleep, lambda text: print(text, flush=True))
@@ -62,29 +60,15 @@ def push_later(words: Push) -> int:
     return 0
 
 
-def _find(run: str, runs: Path) -> RunFolder:
+def _find(run: str, runs_dir: Path) -> RunFolder:
     """Raises ConfigError where there is no such run, or several."""
-    folders = [RunFolder(root) for root in sorted(runs.glob("*/")) if RunFolder(root).delivered_steps()]
-    if run == LATEST:
-        if not folders:
-            raise ConfigError(f"run=latest finds no finished run in {runs}; set dir= for another directory")
-        return max(folders, key=lambda folder: (_last(folder) / "summary.json").stat().st_mtime)
-    for path in (Path(run).expanduser(), runs / run):
-        if path.is_dir() and (path / "checkpoints").is_dir():
-            return RunFolder(path)
-    parts = [(folder, *folder.root.name.rpartition("-")[::2]) for folder in folders]
-    found = [folder for folder, name, identity in parts if run == name or (run and identity.startswith(run))]
-    if len(found) == 1:
-        return found[0]
-    names = [folder.root.name for folder in found or folders]
-    if found:
-        raise ConfigError(f"run={run} is the name of {len(found)} runs in {runs}; use one of {', '.join(names)}")
-    close = nearest(run, [*names, *(name for _, name, _ in parts)])
-    raise ConfigError(f"run={run} is no run in {runs}" + (f"; did you mean {close}?" if close else ""))
+    if folder := find_run(run, runs_dir):
+        return folder
+    close = nearest_run(run, finished_runs(runs_dir))
+    raise ConfigError(f"run={run} is no run in {runs_dir}" + (f"; did you mean {close}?" if close else ""))
 
 
 def _last(folder: RunFolder) -> Path:
-    steps = folder.delivered_steps()
-    if not steps:
-        raise ConfigError(f"{folder.root} has no finished step count yet; the command that began it goes on with it")
-    return folder.deliverables(steps[-1])
+    if path := folder.last_deliverables():
+        return path
+    raise ConfigError(f"{folder.root} has no finished step count yet; the command that began it goes on with it")

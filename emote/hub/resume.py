@@ -14,7 +14,7 @@ from emote.config import HUB_SCHEME, Config
 from emote.hub.client import Hub, NotNow
 from emote.hub.collect import RESUME
 from emote.runs.identity import identity_keys
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import RunFolder, identity_of
 from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import replacing, write_json
@@ -57,12 +57,12 @@ def fetch_run(config: Config, folder: RunFolder, name: str) -> None:
     assert wanted is not None
     with TemporaryDirectory() as temporary:
         source, theirs, configuration = _found(wanted, Path(temporary))
-        if theirs.rpartition("-")[2] != name.rpartition("-")[2]:
+        if identity_of(theirs) != identity_of(name):
             raise ConfigError(
                 f"resume_from={wanted} is run {theirs}, and what was typed is run {name}: "
                 f"{_differences(config, configuration)}"
             )
-        step, here = source.latest_checkpoint(at_most=10**9), folder.latest_checkpoint(at_most=10**9)
+        step, here = source.latest_checkpoint(), folder.latest_checkpoint()
         if not step:
             raise ConfigError(f"resume_from={wanted} has no checkpoint; it was pushed without hub.checkpoints=true")
         if here >= step:
@@ -90,8 +90,8 @@ def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
         told = json.loads((root / RESUME / RUN_FILE).read_text(encoding="utf-8"))
         return RunFolder(root / RESUME), str(told["name"]), root / "config.yaml"
     if (root / "checkpoints").is_dir():
-        steps = sorted(root.glob("steps/[0-9]*/config.yaml"))
-        return RunFolder(root), root.resolve().name, steps[-1] if steps else root / "config.yaml"
+        folder = RunFolder(root)
+        return folder, folder.name, (folder.last_deliverables() or root) / "config.yaml"
     raise ConfigError(
         f"resume_from={wanted} has nothing to go on from; push with hub.checkpoints=true, or name a run's directory"
     )

@@ -9,6 +9,7 @@ from emote.config import Config
 from emote.hub.background import BackgroundPush, within
 from emote.hub.client import Hub, NotNow
 from emote.hub.push import State
+from emote.runs.run_folder import identity_of
 from emote.util.console import echo
 
 CHECK_S = 20.0  # that a run waits for the Hub before it starts without it
@@ -49,7 +50,7 @@ class ToHub:
 
     def _note_another_run(self, repository: str, run: str) -> None:
         there = self.hub.run_in(repository)
-        if there and there.rpartition("-")[2] != run.rpartition("-")[2]:
+        if there and identity_of(there) != identity_of(run):
             echo(
                 f"note: {repository} holds run {there}; what this run pushes comes on top of it, in commits of its own"
             )

@@ -12,8 +12,9 @@ from emote.inference.options import Options
 from emote.inference.output import SHEET, Output, slug
 from emote.inference.prompt_template import choose_template, in_template, read_prompts
 from emote.inference.request import Request
-from emote.inference.resolve_adapter import GUIDANCE, LATEST, Adapter, find_adapter
+from emote.inference.resolve_adapter import GUIDANCE, Adapter, find_adapter
 from emote.models.presets import Base, find_base, model_named
+from emote.runs.find import LATEST
 from emote.util.errors import ConfigError
 
 T = TypeVar("T")

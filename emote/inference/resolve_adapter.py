@@ -16,16 +16,15 @@ from yaml import YAMLError
 
 from emote.config import ModelConfig
 from emote.models.presets import find_base, model_named
+from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
+from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
-from emote.util.hints import nearest
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
 CONFIG_FILE = "config.yaml"
-LATEST = "latest"
 BEST = "best-at-step-"  # a folder in a step's, with the adapter that had the lowest held-out loss
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 BY_SHAPE = {"sd1": "sd15", "miniature": "mini"}  # what an adapter's shapes fit → an option of conf/model
-HOW_TO_TRAIN = "python train.py experiment=smoke makes one in 20 seconds"
 GUIDANCE = 7.5
 SHORT_HASH = 12  # hex digits, as A1111 shows them
 ART_LICENCES = {"openmoji": "CC BY-SA 4.0 (OpenMoji)", "twemoji": "CC BY 4.0 (Twemoji)"}
@@ -74,39 +73,31 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     """
     path = Path(run).expanduser()
     if not run:
-        raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {_known(runs_dir)}")
+        raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {known_runs(runs_dir)}")
     if path.suffix == ".safetensors" and path.is_file():
         return _of_file(path, model)
     for directory in (path, runs_dir / path):
-        if directory.is_dir() and (found := _of_directory(directory, model)):
-            return found
+        if (directory / ADAPTER_FILE).is_file():
+            return _of_file(directory / ADAPTER_FILE, model)
     name, _, step = run.partition("/")
-    folders = _folders(runs_dir)
-    if run == LATEST:
-        if not (newest := sorted(folders, key=_age)[-1:]):
-            raise ConfigError(f"run=latest finds no finished run in {runs_dir}; {HOW_TO_TRAIN}")
-        return _of_run(newest[0], "", model)
-    matching = [f for f in folders if name in (f.name, _title(f)) or (name and _identity(f).startswith(name))]
-    if step and not step.isdigit() and not step.startswith(BEST):
-        matching = []  # a Hub name whose owner is called like a run
-    if len(matching) == 1:
-        return _of_run(matching[0], step, model)
-    if len(matching) > 1:
-        raise ConfigError(
-            f"run={run} is the name of {len(matching)} runs in {runs_dir}; use one of "
-            f"{', '.join(f.name for f in matching)}"
-        )
+    if folder := find_run(run, runs_dir):
+        return _of_run(folder, "", model)
+    # else a Hub name, whose owner may be called like a run
+    if (step.isdigit() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
+        return _of_run(folder, step, model)
     if HUB_NAME.fullmatch("/".join(run.split("/")[:2])) and not path.is_absolute():
         return _of_hub(run, runs_dir, model)
-    close = nearest(run, [*(f.name for f in folders), *(_title(f) for f in folders)])
+    close = nearest_run(run, finished_runs(runs_dir))
     hint = f"did you mean {close}? " if close else ""
-    raise ConfigError(f"run={run} is no run in {runs_dir}, no adapter file and no Hub name; {hint}{_known(runs_dir)}")
+    raise ConfigError(
+        f"run={run} is no run in {runs_dir}, no adapter file and no Hub name; {hint}{known_runs(runs_dir)}"
+    )
 
 
 def list_adapters(runs_dir: Path = Path("runs")) -> list[Adapter]:
     """The last adapter of every finished run on this disk, the newest first."""
     found = []
-    for folder in sorted(_folders(runs_dir), key=_age, reverse=True):
+    for folder in finished_runs(runs_dir):
         try:
             found.append(_of_run(folder, "", None))
         except ConfigError:
@@ -137,54 +128,22 @@ def tensor_hash(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _folders(runs_dir: Path) -> list[Path]:
-    return sorted({summary.parent.parent.parent for summary in runs_dir.glob("*/steps/[0-9]*/summary.json")})
-
-
-def _steps(folder: Path) -> list[Path]:
-    found = [summary.parent for summary in folder.glob("steps/[0-9]*/summary.json")]
-    return sorted(found, key=lambda path: int(path.name))
-
-
-def _age(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in folder.glob("steps/[0-9]*/summary.json"))
-
-
-def _title(folder: Path) -> str:
-    return folder.name.rpartition("-")[0]
-
-
-def _identity(folder: Path) -> str:
-    return folder.name.rpartition("-")[2]
-
-
-def _known(runs_dir: Path) -> str:
-    names = [folder.name for folder in sorted(_folders(runs_dir), key=_age, reverse=True)]
-    return f"finished runs: {', '.join(names)}" if names else f"no finished runs in {runs_dir}; {HOW_TO_TRAIN}"
-
-
-def _of_run(folder: Path, step: str, model: ModelConfig | None) -> Adapter:
-    steps = _steps(folder)
+def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
+    """step: one of the finished counts, or best-at-step-<step>; "" for the last."""
+    paths = [folder.deliverables(count) for count in folder.delivered_steps()]
+    if not paths:
+        raise ConfigError(
+            f"run={folder.name} has no finished step count yet; the command that began it goes on with it"
+        )
     if not step:
-        return _of_file(_adapter_in(steps[-1]), model)
-    for path in reversed(steps):
+        return _of_file(_adapter_in(paths[-1]), model)
+    for path in reversed(paths):
         if step.isdigit() and int(step) == int(path.name):
             return _of_file(_adapter_in(path), model)
         if step.startswith(BEST) and (path / step).is_dir():
             return _of_file(_adapter_in(path / step), model)
-    known = ", ".join(str(int(path.name)) for path in steps)
+    known = ", ".join(str(int(path.name)) for path in paths)
     raise ConfigError(f"run={folder.name}/{step} names no finished step count; there are {known}")
-
-
-def _of_directory(directory: Path, model: ModelConfig | None) -> Adapter | None:
-    """A run's folder, a step's, or any other with an adapter in it."""
-    if _steps(directory):
-        return _of_run(directory, "", model)
-    if (directory / ADAPTER_FILE).is_file():
-        return _of_file(directory / ADAPTER_FILE, model)
-    if (directory / "checkpoints").is_dir():
-        raise ConfigError(f"run={directory} has no finished step count yet; the command that began it goes on with it")
-    return None
 
 
 def _adapter_in(directory: Path) -> Path:
@@ -213,7 +172,7 @@ def _of_hub(run: str, runs_dir: Path, model: ModelConfig | None) -> Adapter:
     try:
         file, base, licence = download(run, ADAPTER_FILE)
     except ConfigError as error:
-        raise ConfigError(f"{error}\n{_known(runs_dir)}") from error
+        raise ConfigError(f"{error}\n{known_runs(runs_dir)}") from error
     described = _config_of(file)
     if described:
         return _described(file, run, described, model)

@@ -17,9 +17,10 @@ from emote.inference.output import Output, slug
 from emote.inference.plan import BASE_ALONE, Plan, plan_images
 from emote.inference.png_metadata import CHUNK, read_parameters, save_png
 from emote.inference.prompt_template import PLACE, choose_template, read_prompts
-from emote.inference.resolve_adapter import BASE_LICENCES, LATEST, find_adapter
+from emote.inference.resolve_adapter import BASE_LICENCES, find_adapter
 from emote.packs.options import PackOptions
 from emote.packs.pack import SHEET, PackItem, write_pack
+from emote.runs.find import LATEST
 from emote.util.errors import ConfigError
 from emote.util.progress import progress_bar
 

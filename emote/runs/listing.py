@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from emote.runs.run_folder import RunFolder
+from emote.runs.find import list_run_folders, matching_runs
 from emote.util.errors import ConfigError
 
 
@@ -34,18 +33,15 @@ class RunRow:
 def list_runs(directory: Path) -> list[RunRow]:
     """All runs in a directory, the newest first. Anything else that lies there is left alone."""
     found = []
-    for root in directory.glob("*/"):
-        folder = RunFolder(root)
-        if not (root / "arithmetic.json").exists():
-            continue
+    for folder in list_run_folders(directory):
         finished = folder.delivered_steps()
-        summary = json.loads((folder.deliverables(finished[-1]) / "summary.json").read_text()) if finished else {}
-        files = list(_stats(root))
+        summary = folder.summary(finished[-1]) if finished else {}
+        files = list(_stats(folder.root))
         found.append(
             RunRow(
-                name=root.name,
+                name=folder.name,
                 finished=finished,
-                saved=folder.latest_checkpoint(at_most=10**9),
+                saved=folder.latest_checkpoint(),
                 train_loss=summary.get("train_loss", {}).get("last_500_mean"),
                 held_out_loss=summary.get("validation_loss", {}).get("final"),
                 size_bytes=sum(stat.st_size for stat in files),
@@ -63,9 +59,10 @@ def _stats(root: Path) -> Iterator[os.stat_result]:
 
 
 def delete_run(directory: Path, name: str) -> RunRow:
-    """Remove the one run that is called `name`, or whose identity begins with it. Raises ConfigError otherwise."""
+    """Remove the one run that `name` means, as for `matching_runs`. Raises ConfigError otherwise."""
     rows = list_runs(directory)
-    chosen = [row for row in rows if name and (row.name == name or row.name.rsplit("-", 1)[-1].startswith(name))]
+    meant = {folder.name for folder in matching_runs(name, list_run_folders(directory))}
+    chosen = [row for row in rows if row.name in meant]
     if len(chosen) != 1:
         known = ", ".join(row.name for row in rows) or "none"
         raise ConfigError(f"delete must name one run in {directory}, got {name} ({len(chosen)} match); runs: {known}")

@@ -1,12 +1,15 @@
-"""Where a run keeps what: runs/<name>-<identity>/."""
+"""Where a run keeps what: runs/<title>-<identity>/."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from emote.runs.metrics_file import MetricsFile
 
+ASIDE = ".old"  # in the name of a run that was begun again
 SNAPSHOTS = "snapshots"  # folders of steps on the way, and what going on elsewhere needs
 
 
@@ -20,6 +23,31 @@ class RunFolder:
         self.root = root
         self.metrics = MetricsFile(root / "metrics.csv")
         self.log = root / "run.log"
+        self.arithmetic = root / "arithmetic.json"  # on what the first steps were computed
+
+    @property
+    def name(self) -> str:
+        """`<title>-<identity>`."""
+        return self.root.resolve().name
+
+    @property
+    def title(self) -> str:
+        """What the configuration calls the run."""
+        return title_of(self.name)
+
+    @property
+    def identity(self) -> str:
+        return identity_of(self.name)
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether run.fresh=true moved it out of the way of another beginning."""
+        return ASIDE in self.name
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run began here."""
+        return (self.root / "checkpoints").is_dir() or self.arithmetic.is_file() or bool(self.delivered_steps())
 
     def checkpoint(self, step: int) -> Path:
         return self.root / "checkpoints" / f"{step:06d}.ckpt"
@@ -40,9 +68,25 @@ class RunFolder:
     def delivered_steps(self) -> list[int]:
         return sorted(int(p.parent.name) for p in (self.root / "steps").glob("[0-9]*/summary.json"))
 
-    def latest_checkpoint(self, at_most: int) -> int:
-        """The furthest saved step within `at_most`; 0 where there is none."""
-        return max((step for step in self.checkpoint_steps() if step <= at_most), default=0)
+    def last_deliverables(self) -> Path | None:
+        """Of the largest finished step count."""
+        steps = self.delivered_steps()
+        return self.deliverables(steps[-1]) if steps else None
+
+    def summary(self, step: int) -> dict[str, Any]:
+        """What a finished step count says of itself."""
+        return json.loads(self._summary_file(step).read_text(encoding="utf-8"))
+
+    def is_delivered(self, step: int) -> bool:
+        return self._summary_file(step).is_file()
+
+    def finished_at(self) -> float:
+        """When a step count was finished last, in seconds since the epoch; 0 where none was."""
+        return max((self._summary_file(step).stat().st_mtime for step in self.delivered_steps()), default=0.0)
+
+    def latest_checkpoint(self, at_most: int | None = None) -> int:
+        """The furthest saved step, within `at_most` if given; 0 where there is none."""
+        return max((step for step in self.checkpoint_steps() if at_most is None or step <= at_most), default=0)
 
     def prune_checkpoints(self, newest: int) -> None:
         """Keep the newest, the one before it (should the disk have lied), and those of finished step counts."""
@@ -51,3 +95,16 @@ class RunFolder:
         for step in steps:
             if step < newest and step not in before and step not in self.delivered_steps():
                 self.checkpoint(step).unlink()
+
+    def _summary_file(self, step: int) -> Path:
+        return self.deliverables(step) / "summary.json"
+
+
+def title_of(run_name: str) -> str:
+    """Of `quickstart-e95ba875b33e` `quickstart`."""
+    return run_name.rpartition("-")[0]
+
+
+def identity_of(run_name: str) -> str:
+    """Of `quickstart-e95ba875b33e` `e95ba875b33e`."""
+    return run_name.rpartition("-")[2]

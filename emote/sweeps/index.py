@@ -140,13 +140,13 @@ class Index:
             self._change(entry.words, state=STOPPED)
 
     def _summary(self, entry: Entry) -> dict[str, Any]:
-        file = RunFolder(self.run_of(entry)).deliverables(entry.step) / "summary.json"
-        if not file.exists():
+        folder = RunFolder(self.run_of(entry))
+        if not folder.is_delivered(entry.step):
             raise ConfigError(
                 "the images or the base model changed while the sweep ran, so this is another run than was planned; "
                 "the same command again plans with what there is now, and keeps what fits it"
             )
-        return json.loads(file.read_text(encoding="utf-8"))
+        return folder.summary(entry.step)
 
     def _change(self, words: Sequence[str], **values: Any) -> Entry:
         with self._locked():

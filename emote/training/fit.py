@@ -84,7 +84,7 @@ def callbacks_of(
     """In this order: validation fills the step's row, metrics write it, progress and samples show, checkpoint saves,
     and what is pushed to the Hub has it all."""
     folder, wanted, max_steps = job.folder, job.config.callbacks, job.max_steps
-    last_row = folder.metrics.keep_until(folder.latest_checkpoint(at_most=10**9))
+    last_row = folder.metrics.keep_until(folder.latest_checkpoint())
     callbacks: list[pl.Callback] = [
         Metrics(folder.metrics, last_row),
         ProgressLine(max_steps),

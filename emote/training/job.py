@@ -20,7 +20,7 @@ from emote.lora.warm_start import warm_start
 from emote.models import components
 from emote.models.precision import Decision
 from emote.models.prompts import PromptEncoder
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import RunFolder, identity_of
 from emote.training.module import LoraModule
 from emote.training.preflight.estimate import Estimate
 from emote.training.samples import Sampler
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def identity(self) -> str:
-        return self.name.rsplit("-", 1)[1]
+        return identity_of(self.name)
 
     @property
     def max_steps(self) -> int:

@@ -28,7 +28,7 @@ def check_numerics(config: Config, decision: Decision, folder: RunFolder) -> boo
         "processes": config.trainer.devices * config.trainer.nodes,
         "torch": torch.__version__,
     }
-    path = folder.root / "arithmetic.json"
+    path = folder.arithmetic
     if not path.exists() or not folder.checkpoint_steps():
         write_json(path, {**now, "mixed": False})
         return False

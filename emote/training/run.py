@@ -14,7 +14,7 @@ from emote.hub.run_pushes import ToHub, start_pushes
 from emote.runs.environment import device_name, git_revision
 from emote.runs.identity import deliverable_key
 from emote.runs.lock import run_lock
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import ASIDE, RunFolder
 from emote.training.artifacts import write_artifacts
 from emote.training.distributed.process_group import ProcessGroup
 from emote.training.distributed.process_index import find_process_index
@@ -112,7 +112,7 @@ def _push(to_hub: ToHub, folder: RunFolder, step: int) -> None:
 def set_aside(folder: RunFolder) -> None:
     if folder.root.exists():
         count = 1
-        while (aside := folder.root.with_name(f"{folder.root.name}.old{count}")).exists():
+        while (aside := folder.root.with_name(f"{folder.name}{ASIDE}{count}")).exists():
             count += 1
         folder.root.rename(aside)
         echo(f"starting again; the run so far is kept in {aside}")
@@ -120,8 +120,8 @@ def set_aside(folder: RunFolder) -> None:
 
 def is_delivered(path: Path, config: Config) -> bool:
     """Whether a directory of deliverables is whole, and shows what this configuration wants shown."""
-    summary = path / "summary.json"
-    return summary.exists() and json.loads(summary.read_text())["deliverable_key"] == deliverable_key(config)
+    folder, step = RunFolder(path.parent.parent), int(path.name)
+    return folder.is_delivered(step) and folder.summary(step)["deliverable_key"] == deliverable_key(config)
 
 
 def print_finished(name: str, path: Path, to_hub: ToHub | None) -> Path:

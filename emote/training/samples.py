@@ -19,6 +19,7 @@ from emote.imaging.sheet import before_after_sheet
 from emote.inference.png_metadata import Parameters, save_png, write_parameters
 from emote.inference.request import Request
 from emote.lora.adapter import adapter_scaled, without_adapter
+from emote.runs.run_folder import title_of
 from emote.training.callbacks.progress import progress_bar
 from emote.training.module import LoraModule
 from emote.util.errors import ConfigError
@@ -120,7 +121,7 @@ class Sampler:
             )
         except ConfigError:
             return None
-        name = run.partition("/")[0].rpartition("-")[0]
+        name = title_of(run.partition("/")[0])
         return write_parameters(
             Parameters(request, model, lora=name, run=run, batch_size=BATCH, batch_position=index % BATCH)
         )

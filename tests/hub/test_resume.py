@@ -97,6 +97,7 @@ def test_another_run_is_refused_by_the_keys_that_differ(there: RunFolder, here: 
     step = there.deliverables(4)
     step.mkdir(parents=True)
     (step / "config.yaml").write_text(yaml.safe_dump({"seed": 7}))
+    (step / "summary.json").write_text("{}")
     with pytest.raises(ConfigError, match=rf"is run {NAME}, and what was typed is run {other}: seed is 7 there and 42"):
         fetch_run(wanting(there.root), here, other)
     assert not here.root.exists()
@@ -105,7 +106,7 @@ def test_another_run_is_refused_by_the_keys_that_differ(there: RunFolder, here: 
 def test_a_place_with_nothing_to_go_on_from_is_told(
     here: RunFolder, wanting: Wanting, tmp_path: Path, there: RunFolder
 ) -> None:
-    with pytest.raises(ConfigError, match="is no directory; of the Hub say hub://"):
+    with pytest.raises(ConfigError, match="is no directory; of the Hub set hub://"):
         fetch_run(wanting(tmp_path / "nowhere"), here, NAME)
     with pytest.raises(ConfigError, match=r"has nothing to go on from; push with hub\.checkpoints=true"):
         fetch_run(wanting(tmp_path), here, NAME)

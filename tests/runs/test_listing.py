@@ -80,7 +80,7 @@ def test_a_run_is_deleted_by_its_name_or_the_start_of_its_identity(runs: Path, n
 
 @pytest.mark.parametrize(
     ("name", "matching"),
-    [("aa", 2), ("smoke", 0), ("zzz", 0), ("notes", 0), ("", 0), ("..", 0), ("111222333", 0), ("smoke-ccc", 0)],
+    [("aa", 2), ("smoke", 2), ("zzz", 0), ("notes", 0), ("", 0), ("..", 0), ("111222333", 0), ("smoke-ccc", 0)],
 )
 def test_a_name_that_means_no_run_or_several_deletes_nothing(runs: Path, name: str, matching: int) -> None:
     with pytest.raises(ConfigError) as caught:

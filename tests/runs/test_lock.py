@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from pathlib import Path
-from emote.runs.lock import only_one
-with only_one(Path(sys.argv[1])):
+from emote.runs.lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

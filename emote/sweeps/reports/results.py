@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from emote.runs.find import find_run, list_run_folders, matching_runs
 from emote.runs.metrics_file import MetricsFile
 from emote.runs.run_folder import RunFolder
 from emote.sweeps.index import FILE, FINISHED, Index
@@ -54,7 +54,7 @@ class Result:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        return RunFolder(self.run).summary(self.step)
 
     @cached_property
     def held_out(self) -> HeldOutLosses | None:
@@ -108,11 +108,19 @@ def gather(said: Iterable[str], runs_dir: Path = Path("runs")) -> tuple[list[Res
 
 
 def find(name: str, runs_dir: Path) -> Path:
-    """The directory of the sweep or run that is called so. Raises ConfigError with the nearest name."""
-    for directory in (Path(name).expanduser(), runs_dir / name, runs_dir / "sweeps" / name):
-        if (directory / FILE).exists() or (directory / "steps").is_dir():
+    """The directory of the sweep or run that `name` means: its path, its name or the start of its identity.
+
+    Raises ConfigError, with the nearest name, where there is none or several are meant.
+    """
+    sweeps = [RunFolder(path.parent) for path in sorted(runs_dir.glob(f"sweeps/*/{FILE}"))]
+    for directory in (Path(name).expanduser(), runs_dir / name):
+        if (directory / FILE).exists():
             return directory
-    known = [path.parent.name for path in (*runs_dir.glob(f"sweeps/*/{FILE}"), *runs_dir.glob("*/steps"))]
+    if folder := find_run(name, runs_dir):
+        return folder.root
+    if len(found := matching_runs(name, sweeps)) == 1:
+        return found[0].root
+    known = [folder.name for folder in (*sweeps, *list_run_folders(runs_dir))]
     close = nearest(Path(name).name, known)
     hint = f"did you mean {close}?" if close else f"there are {', '.join(known) or 'none'}"
     raise ConfigError(f"runs must name sweeps or runs in {runs_dir}, got {name or 'nothing'}; {hint}")
@@ -121,7 +129,7 @@ def find(name: str, runs_dir: Path) -> Path:
 def _of_sweep(index: Index) -> Iterable[Result]:
     for entry in index.entries():
         run = index.run_of(entry)
-        if (RunFolder(run).deliverables(entry.step) / "summary.json").exists() and entry.state == FINISHED:
+        if RunFolder(run).is_delivered(entry.step) and entry.state == FINISHED:
             found = _of_run(run, entry.step)
             yield Result(run, entry.step, FINISHED, found.values, entry.label)
         else:
