@@ -6,10 +6,11 @@ Values live in `conf/`, once each; this file holds none. It knows OmegaConf and 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from enum import Enum
 from string import Formatter
 from typing import Any, Dict, List, Optional, get_type_hints
@@ -17,13 +18,11 @@ from typing import Any, Dict, List, Optional, get_type_hints
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from emote.util.hints import nearest
+from emote.util.registry import Kind
 
-
-class Source(Enum):
-    openmoji = "openmoji"
-    twemoji = "twemoji"
-    folder = "folder"
-    hub = "hub"
+# What can be added with one file: see docs/extending.md
+SOURCE = Kind("source", "emote.data.sources", "read_source")
+SCHEDULE = Kind("schedule", "emote.training.schedules", "learning_rate_factor")
 
 
 class Fit(Enum):
@@ -67,11 +66,6 @@ class Engine(Enum):
     ray = "ray"
 
 
-class Schedule(Enum):
-    constant = "constant"
-    cosine = "cosine"
-
-
 RANDOM_BACKGROUND = "random"  # the value of `data.background` that is no colour
 
 # What `lora.targets` may name. A module of the UNet is a target when its name is, or ends with `.` and, one of these.
@@ -83,11 +77,31 @@ TARGET_PRESETS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def key(meaning: str, *, at_least: float | None = None, above: float | None = None, at_most: float | None = None,
-        below: float | None = None, default: Any = MISSING) -> Any:  # fmt: skip
-    """A configuration key: what it means, and the range of its value (or of each value of a list)."""
+COUNTS = object()  # of a key whose every value is a part of the identity
+
+
+def key(
+    meaning: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    default: Any = MISSING,
+    kind: Kind | None = None,
+    before: Any = COUNTS,
+) -> Any:
+    """A configuration key: what it means, and the range of its value (or of each value of a list).
+
+    kind: what it chooses, by name or as a mapping with `_target_`.  before: the value that means what was done before
+    the key existed. There it is no part of a run's identity, whatever its default is now, so that every finished run
+    is found again.
+    """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    metadata = {"meaning": meaning, "limits": {name: v for name, v in limits.items() if v is not None}}
+    metadata = {
+        "meaning": meaning, "limits": {name: v for name, v in limits.items() if v is not None}, "kind": kind,
+        "before": before,
+    }  # fmt: skip
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -117,7 +131,7 @@ class LoraConfig:
 
 @dataclass
 class DataConfig:
-    source: Source = key("where images come from")
+    source: Any = key("where images come from", kind=SOURCE)
     path: Optional[str] = key("folder: the directory; hub: the dataset's name or a local dataset directory")
     revision: Optional[str] = key("hub: revision of the dataset")
     split: str = key("hub: which split")
@@ -135,6 +149,7 @@ class DataConfig:
     held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
     max_items: Optional[int] = key("use only so many images, chosen by their content; null: all", at_least=1)
     on_bad_item: OnBadItem = key("what a broken image or an empty caption does")
+    options: Any = key("of the source, by its name", default={})
 
 
 @dataclass
@@ -142,7 +157,7 @@ class TrainerConfig:
     max_steps: int = key("optimizer steps in all", at_least=1)
     batch_size: int = key("images for one optimizer step, over all devices and micro-batches", at_least=1)
     learning_rate: float = key("peak learning rate of AdamW", above=0, at_most=1)
-    schedule: Schedule = key("of the learning rate")
+    schedule: Any = key("of the learning rate", kind=SCHEDULE)
     schedule_steps: int = key("horizon of the cosine; independent of max_steps, so that a run can go on", at_least=1)
     warmup_steps: int = key("steps of linear warm-up", at_least=0)
     betas: List[float] = key("of AdamW", at_least=0, below=1)
@@ -159,6 +174,7 @@ class TrainerConfig:
     num_workers: int = key("threads that decode images for the cache", at_least=1)
     gradient_checkpointing: bool = key("recompute activations: less memory, about 35 % more time")
     compile: bool = key("torch.compile of the UNet")
+    options: Any = key("of the components that are chosen here, by their names", default={})
 
 
 @dataclass
@@ -268,8 +284,29 @@ RUNTIME_KEYS = frozenset({
 })  # fmt: skip
 
 
-def schema_keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+@functools.cache
+def config_schema(schema: type = Config) -> type:
+    """Config, with a section `options.<name>` beside the keys that choose components, for each that has options."""
+    changed: list[tuple[str, type, Any]] = []
+    hints = get_type_hints(schema)
+    for entry in fields(schema):
+        kind = hints[entry.name]
+        if is_dataclass(kind):
+            kind = config_schema(kind)  # type: ignore[arg-type]
+        elif entry.name == "options":
+            chosen = [other.metadata["kind"] for other in fields(schema) if other.metadata.get("kind")]
+            sections = [
+                (name, options, field(default_factory=options)) for c in chosen for name, options in c.sections()
+            ]
+            kind = make_dataclass("Options", sections)
+        if kind is not hints[entry.name]:
+            changed.append((entry.name, kind, field(default_factory=kind)))
+    return make_dataclass(schema.__name__, changed, bases=(schema,)) if changed else schema
+
+
+def schema_keys(schema: type | None = None, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, dataclass field, type) of every leaf key, in order."""
+    schema = schema or config_schema()
     hints = get_type_hints(schema)
     for entry in fields(schema):
         name, kind = f"{prefix}{entry.name}", hints[entry.name]
@@ -281,7 +318,7 @@ def schema_keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, 
 
 def to_dataclass(composed: DictConfig) -> Config:
     """The composed configuration as plain dataclasses: no OmegaConf object goes further than this."""
-    merged = OmegaConf.merge(OmegaConf.structured(Config), composed)
+    merged = OmegaConf.merge(OmegaConf.structured(config_schema()), composed)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
     return config
@@ -310,6 +347,12 @@ def problems(config: Config) -> list[str]:
 
 
 def range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
+    """What is wrong with a value of the right type: it is out of range, or names nothing that can be chosen."""
+    if kind := entry.metadata["kind"]:
+        yield from filter(
+            None, (kind.problem(name, choice) for choice in (value if isinstance(value, list) else [value]))
+        )
+        return
     tests = {
         "at_least": (lambda v, limit: v >= limit, "at least"),
         "above": (lambda v, limit: v > limit, "above"),
@@ -337,10 +380,10 @@ def _data_problems(config: Config) -> Iterator[str]:
             f"data.resolution must be divisible by {multiple} (one latent covers {multiple}×{multiple} pixels), "
             f"got {data.resolution}; use {advice}"
         )
-    if data.source in (Source.folder, Source.hub) and not data.path:
-        what = "a directory with images" if data.source is Source.folder else "a dataset's name"
-        yield f"data.path must name {what} when data={data.source.name}, got nothing; set data.path=…"
-    known = {"text", "style"} if data.source in (Source.openmoji, Source.twemoji) else {"text"}
+    source = SOURCE.load(data.source) if isinstance(data.source, str) else None
+    if (what := getattr(source, "PATH", None)) and not data.path:
+        yield f"data.path must name {what} when data={data.source}, got nothing; set data.path=…"
+    known = set(getattr(source, "CAPTION_FIELDS", ("text",)))
     yield from _template_problems("data.caption", data.caption, known, {"text"}, "image")
     if data.background_caption is not None:
         words = {"a_colour", "colour"}
@@ -404,7 +447,7 @@ def _trainer_problems(config: Config) -> Iterator[str]:
         )
     if len(trainer.betas) != 2:
         yield f"trainer.betas must be two numbers, got {trainer.betas}"
-    if trainer.schedule is Schedule.cosine and trainer.warmup_steps >= trainer.schedule_steps:
+    if trainer.schedule != "constant" and trainer.warmup_steps >= trainer.schedule_steps:
         yield (
             f"trainer.warmup_steps must be below trainer.schedule_steps={trainer.schedule_steps}, "
             f"got {trainer.warmup_steps}"

@@ -102,9 +102,10 @@ def browser() -> Iterator[Any]:
 def make_config() -> Callable[..., Config]:
     """`make_config("experiment=smoke", **{"lora.rank": 8})`: conf/ composed with overrides, as plain dataclasses."""
     from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store(name="schema", node=Config)
+    from emote.cli.composing import register_schema
+
+    register_schema()
 
     def make(*overrides: str, **values: Any) -> Config:
         typed = [f"{name}={'null' if value is None else value}" for name, value in values.items()]

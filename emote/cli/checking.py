@@ -92,10 +92,10 @@ def _check_data_counts(composer: Hydra, words: list[str], found: Findings) -> No
     with suppress(*COMPOSING_FAILS):  # told already
         wanted = compose_job(composer, said, found.composed).data.source
         source = compose_job(composer, words, found.composed).data.source
-        if source is not wanted:
+        if source != wanted:
             found.add(
-                f"{said[0]} would have no effect: the experiment names data.source={source.name}; "
-                f"set data.source={wanted.name} as well, or another experiment"
+                f"{said[0]} would have no effect: the experiment names data.source={source}; "
+                f"set data.source={wanted} as well, or another experiment"
             )
 
 

@@ -13,7 +13,7 @@ from emote.cli.explaining import did_you_mean
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, OPEN, described
 from emote.cli.unknown_keys import unknown
-from emote.config import Config, range_problems
+from emote.config import config_schema, range_problems
 from emote.util.hints import nearest
 
 
@@ -31,7 +31,7 @@ def value_problem(name: str, value: Any) -> str | None:
     if isinstance(value, str) and "${" in value:
         return None
     shown = "nothing" if value is None or value == "" else str(value).lower() if isinstance(value, bool) else value
-    rule = f"{name} must be {described(kind)}, got {shown}"
+    rule = f"{name} must be {described(kind, entry)}, got {shown}"
     if value == "???" or (kind is bool and type(value) is int and value not in (0, 1)):
         return rule
     typed = _typed()
@@ -47,4 +47,4 @@ def value_problem(name: str, value: Any) -> str | None:
 
 @lru_cache
 def _typed() -> DictConfig:
-    return OmegaConf.structured(Config)
+    return OmegaConf.structured(config_schema())

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from emote.cli.keys import LEAVES
-from emote.config import GROUPS, Config
+from emote.config import GROUPS, config_schema
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -32,7 +32,7 @@ COMPOSING_FAILS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSErr
 
 def register_schema() -> None:
     """And `${parts:300,3}`, which is 100,200,300: step counts of a sweep that follow the experiment or its twin."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=config_schema())
     OmegaConf.register_new_resolver("parts", _parts, replace=True)
 
 

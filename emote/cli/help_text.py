@@ -100,7 +100,7 @@ def _key_lines(defaults: tuple[DictConfig, DictConfig], width: int) -> Iterator[
         yield ""
         for name in names:
             entry, kind = LEAVES[name]
-            meaning = f"{entry.metadata['meaning']}{_shown_type(kind, entry.metadata['limits'])}"
+            meaning = f"{entry.metadata['meaning']}{_shown_type(kind, entry)}"
             yield from _row(f"{name:<{first}}{values[name]}", 2 + first + second, meaning, width)
 
 
@@ -108,10 +108,11 @@ def _shortened(value: str) -> str:
     return value if len(value) <= 26 else f"{value[:25]}…"
 
 
-def _shown_type(kind: Any, limits: dict[str, float]) -> str:
-    if kind is Any:
+def _shown_type(kind: Any, entry: Any) -> str:
+    limits = entry.metadata["limits"]
+    if kind is Any and not entry.metadata["kind"]:
         return ""
-    words = re.sub(r"^(an?|one of) ", "", described(kind))
+    words = re.sub(r"^(an?|one of) ", "", described(kind, entry))
     signs = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}
     return f" [{words}{','.join(f' {signs[rule]} {limit}' for rule, limit in limits.items())}]"
 

@@ -15,8 +15,10 @@ LEAVES: dict[str, tuple[Any, Any]] = {name: (entry, kind) for name, entry, kind 
 SECTIONS = {name.rsplit(".", depth)[0] for name in LEAVES for depth in range(1, name.count(".") + 1)}
 
 
-def described(kind: Any) -> str:
-    """A type of the schema in words."""
+def described(kind: Any, entry: Any = None) -> str:
+    """A type of the schema in words; where a component is chosen, their names."""
+    if entry is not None and entry.metadata["kind"]:
+        return f"one of {', '.join(entry.metadata['kind'].names())}"
     inner = typing.get_args(kind)
     if type(None) in inner:
         return f"{described(inner[0])} or null"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import emote
-from emote.config import RANDOM_BACKGROUND, Source, is_hub_name
+from emote.config import RANDOM_BACKGROUND, is_hub_name
 from emote.data.background import is_white
 from emote.inference.prompt_template import PLACE
 from emote.inference.resolve_adapter import ADAPTER_FILE, ART_LICENCES, BASE_LICENCES, BEST
@@ -69,7 +69,7 @@ class Facts:
         """The training set's name on the Hub, where it is one."""
         data = self.config["data"]
         name = str(data.get("path") or "")
-        return name if str(data["source"]) == Source.hub.name and is_hub_name(name) else None
+        return name if str(data["source"]) == "hub" and is_hub_name(name) else None
 
     @property
     def caption(self) -> str:

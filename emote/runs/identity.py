@@ -12,13 +12,31 @@ FORMAT = 1  # raise it when the same configuration would train differently
 
 
 def identity_keys(config: Config) -> dict[str, object]:
-    """The keys that decide what is learned, resolved; without those that do nothing in this configuration."""
-    idle = {"data.background_caption"} if is_white(config.data.background) else set()
+    """The keys that decide what is learned, resolved.
+
+    Those are left out that do nothing in this configuration, such as the options of components that are not chosen,
+    and those that stand at the value which means what was done before the key existed.
+    """
+    values = {name: (get(config, name), entry.metadata) for name, entry, _ in schema_keys() if not _is_runtime(name)}
+    chosen = {value for value, metadata in values.values() if metadata["kind"] and isinstance(value, str)}
+    white = is_white(config.data.background)
     return {
-        name: plain(get(config, name))
-        for name, _, _ in schema_keys()
-        if name not in RUNTIME_KEYS | idle and name.split(".")[0] not in RUNTIME_KEYS
-    }
+        name: plain(value)
+        for name, (value, metadata) in values.items()
+        if value != metadata["before"]
+        and not (name == "data.background_caption" and white)
+        and (".options." not in name or name.split(".")[-2] in chosen)
+    } | _learning_callbacks(config)
+
+
+def _is_runtime(name: str) -> bool:
+    return name in RUNTIME_KEYS or name.split(".")[0] in RUNTIME_KEYS
+
+
+def _learning_callbacks(config: Config) -> dict[str, object]:
+    """Callbacks of one's own may change what is learned, but for those that say `only_watches: true`."""
+    counting = {name: node for name, node in config.callbacks.extra.items() if not node.get("only_watches")}
+    return {"callbacks.extra": plain(counting)} if counting else {}
 
 
 def identity(config: Config, data_identity: str, weights: dict[str, str]) -> str:
@@ -38,4 +56,6 @@ def plain(value: object) -> object:
     """A value of the configuration as JSON and YAML have it."""
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(name): plain(v) for name, v in value.items()}
     return value if isinstance(value, (int, float, bool, type(None))) else as_text(value)

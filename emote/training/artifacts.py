@@ -166,7 +166,7 @@ def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:
         "ss_output_name": config.name,
         "ss_sd_model_name": base_label(config.model),  # never a path of this machine
         "ss_learning_rate": repr(trainer.learning_rate),
-        "ss_lr_scheduler": trainer.schedule.name,
+        "ss_lr_scheduler": str(trainer.schedule),
         "ss_optimizer": "torch.optim.adamw.AdamW",
         "ss_max_train_steps": str(trainer.max_steps),
         "ss_steps": str(trainer.max_steps),

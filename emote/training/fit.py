@@ -101,9 +101,11 @@ def callbacks_of(
 
 
 def extra_callbacks(config: Config) -> list[pl.Callback]:
+    """Those that the configuration names by `_target_`; the other words are their arguments."""
     from hydra.utils import instantiate
 
-    return [instantiate(node) for node in config.callbacks.extra.values()]
+    nodes = config.callbacks.extra.values()
+    return [instantiate({key: value for key, value in node.items() if key != "only_watches"}) for node in nodes]
 
 
 def base_scores(job: Job) -> list[float]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from emote.config import Config, DataConfig
+from emote.config import Config, DataConfig, get, schema_keys
 from emote.data.prepared import Scan, scan
 from emote.lora.warm_start import warm_start_key
 from emote.models import components
@@ -16,6 +17,7 @@ from emote.models.precision import Decision, decide
 from emote.runs.identity import identity
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
+from emote.util.registry import resolve_target
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Ident
     written to, a device that is not there, a base model or images that cannot be read.
     """
     _check_writable(config)
+    _check_components(config)
     decision, base = _hardware_and_model(config)
     found = scan(config.data)
     weights = {
@@ -51,6 +54,27 @@ def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Ident
     } | warm_start_key(config.lora)
     name = f"{config.name}-{identity(config, found.identity, weights)}"
     return Identified(decision, base, found, weights, RunFolder(Path(config.run.dir) / name))
+
+
+def _check_components(config: Config) -> None:
+    """What is chosen by a name or a `_target_` exists, and the packages that it needs."""
+    problems: list[str] = []
+    chosen = [(name, entry.metadata["kind"], get(config, name)) for name, entry, _ in schema_keys()]
+    checks = [
+        (partial(kind.require, name, choice))
+        for name, kind, value in chosen
+        if kind
+        for choice in (value if isinstance(value, list) else [value])
+    ]
+    for name, node in config.callbacks.extra.items():
+        checks.append(partial(resolve_target, f"callbacks.extra.{name}", node.get("_target_")))
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def _hardware_and_model(config: Config) -> tuple[Decision, Path]:

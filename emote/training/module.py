@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from emote.config import Schedule, TrainerConfig
+from emote.config import SCHEDULE, TrainerConfig
 from emote.diffusion import objective
 from emote.lora.adapter import adapter_state, load_adapter_state, trainable
 from emote.models.conditioning import predict
@@ -142,7 +142,5 @@ def learning_rate_factor(config: TrainerConfig, step: int) -> float:
     """Share of the peak learning rate at a step. It never depends on `max_steps`, so that a run can go on."""
     if step < config.warmup_steps:
         return (step + 1) / (config.warmup_steps + 1)
-    if config.schedule is Schedule.constant:
-        return 1.0
-    progress = (step - config.warmup_steps) / (config.schedule_steps - config.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    horizon = max(1, config.schedule_steps - config.warmup_steps)
+    return SCHEDULE.make(config.schedule, config.options)(min(1.0, (step - config.warmup_steps) / horizon))

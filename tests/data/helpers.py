@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emote.config import DataConfig, Fit, OnBadItem, Source
+from emote.config import DataConfig, Fit, OnBadItem
 from emote.data.item import Item
 
 SVG = (
@@ -42,7 +42,7 @@ def data_config(source: str = "folder", **values: Any) -> DataConfig:
         "on_bad_item": OnBadItem.skip,
     }
     values = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-    return DataConfig(source=Source[source], **{**defaults, **values})
+    return DataConfig(source=source, **{**defaults, **values})
 
 
 def drawn(number: int, side: int = 16) -> Image.Image:

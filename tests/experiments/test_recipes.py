@@ -167,7 +167,7 @@ def test_the_twin_keeps_what_distinguishes_an_experiment(compose: Callable[..., 
 @pytest.mark.parametrize("twin", [[], ["twin=mini"]])
 def test_a_style_is_learned_from_its_own_art(compose: Callable[..., Config], style: str, twin: list[str]) -> None:
     config = compose(f"experiment=style/{style}", *twin)
-    assert config.data.source.name == style
+    assert config.data.source == style
     assert all(prompt.endswith(f", {style} style") for prompt in config.callbacks.samples.prompts)
     assert "{style}" in config.data.caption
 
@@ -176,8 +176,8 @@ def test_images_of_ones_own_are_not_silently_replaced_by_a_styles_art() -> None:
     words = ["data=folder", "data.path=images", "data.caption='{text}'"]
     with pytest.raises(ConfigError, match=r"data=folder would have no effect: .* set data.source=folder as well"):
         compose_config(["experiment=style/twemoji", *words])
-    assert compose_config(["experiment=style/twemoji", *words, "data.source=folder"]).data.source.name == "folder"
-    assert compose_config(["experiment=style/openmoji", *words]).data.source.name == "folder"
+    assert compose_config(["experiment=style/twemoji", *words, "data.source=folder"]).data.source == "folder"
+    assert compose_config(["experiment=style/openmoji", *words]).data.source == "folder"
 
 
 @pytest.mark.parametrize("name", OURS)

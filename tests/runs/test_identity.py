@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, make_dataclass
 
 import pytest
 
-from emote.config import Config
+import emote.runs.identity as identity_module
+from emote.config import Config, config_schema, key, schema_keys
 from emote.runs.identity import identity, identity_keys
 
 MakeConfig = Callable[..., Config]
@@ -32,3 +34,47 @@ def test_a_background_and_what_is_said_of_it_make_another_run(make_config: MakeC
         ),
     }
     assert len(names) == 3
+
+
+NEW_KEYS = {
+    "off": key("a switch that is off by default, as everything was before it", default=False, before=False),
+    "better": key("a default that is another than what was done before it", default=2, before=1),
+    "said": key("a key that every run has to say", default=3),
+}
+
+
+@pytest.fixture
+def with_new_keys(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    """The configuration of a later revision, whose schema has three more keys."""
+    schema = make_dataclass("Later", [(name, int, entry) for name, entry in NEW_KEYS.items()], bases=(config_schema(),))
+    monkeypatch.setattr(identity_module, "schema_keys", lambda: schema_keys(schema))
+
+    def make(**values: object) -> Config:
+        old = make_config("experiment=smoke")
+        return schema(**{entry.name: getattr(old, entry.name) for entry in fields(old)}, **values)
+
+    return make
+
+
+def test_a_new_key_at_what_was_done_before_it_leaves_every_run_where_it_is(
+    make_config: MakeConfig, with_new_keys: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(identity_module, "schema_keys", schema_keys)
+        old = identity_keys(make_config("experiment=smoke"))
+    assert identity_keys(with_new_keys(off=False, better=1)) == old | {"said": 3}
+    assert identity_keys(with_new_keys(off=True, better=1)) == old | {"said": 3, "off": True}
+
+
+def test_a_new_default_that_changes_what_is_done_makes_another_run(with_new_keys: MakeConfig) -> None:
+    assert identity_keys(with_new_keys())["better"] == 2
+    assert identity_of(with_new_keys()) != identity_of(with_new_keys(better=1))
+
+
+def test_a_callback_of_ones_own_makes_another_run_unless_it_only_watches(make_config: MakeConfig) -> None:
+    none = make_config("experiment=smoke")
+    swa = make_config("experiment=smoke", "+callbacks.extra.mine={_target_: a.B, decay: 0.9}")
+    other = make_config("experiment=smoke", "+callbacks.extra.mine={_target_: a.B, decay: 0.8}")
+    watching = make_config("experiment=smoke", "+callbacks.extra.mine={_target_: a.B, only_watches: true}")
+    assert len({identity_of(none), identity_of(swa), identity_of(other)}) == 3
+    assert identity_of(watching) == identity_of(none)

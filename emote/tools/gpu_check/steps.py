@@ -15,7 +15,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from emote.config import Accelerator, AdapterDtype, Init, LoraConfig, Schedule, TrainerConfig
+from emote.config import Accelerator, AdapterDtype, Init, LoraConfig, TrainerConfig
 from emote.lora.adapter import attach, trainable
 from emote.models import components
 from emote.models.precision import Decision
@@ -148,7 +148,7 @@ def _named(operations: Iterable[str]) -> str:
 def trainer_config(config: CheckConfig) -> TrainerConfig:
     """The reported run's recipe, at the size that is checked."""
     return TrainerConfig(
-        max_steps=config.steps, batch_size=config.batch, learning_rate=1e-4, schedule=Schedule.constant,
+        max_steps=config.steps, batch_size=config.batch, learning_rate=1e-4, schedule="constant",
         schedule_steps=config.steps, warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2,
         max_grad_norm=1.0, snr_gamma=None, caption_dropout=0.0, precision=config.precision,
         accelerator=Accelerator.auto, devices=1, max_micro_batch=config.batch, num_workers=1,

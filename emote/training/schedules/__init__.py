@@ -1,0 +1,1 @@
+"""How the learning rate goes over a run: one file a schedule."""
