@@ -64,6 +64,13 @@ def reset_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def cap_gpu_memory(gigabytes: float | None) -> None:
+    """Let this process have so much (10⁹ bytes) of the GPU's memory, as on a smaller one; None: all of it."""
+    index = torch.cuda.current_device()  # torch refuses a device without a number here, and only here
+    total = torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total) if gigabytes else 1.0, index)
+
+
 def _peak_resident() -> int:
     # not getrusage on Linux: there a child starts with the peak of the process that started it
     status = Path("/proc/self/status")

@@ -30,12 +30,11 @@ def check_gpu(config: CheckConfig) -> int:
     quiet_libraries()
     from emote.models.precision import decide
     from emote.models.single_file import PUBLISHED
-    from emote.runs.environment import device_name
+    from emote.runs.environment import cap_gpu_memory, device_name
     from emote.tools.gpu_check.steps import measure
 
     decision = decide(config.precision, Accelerator.cuda)
-    total = torch.cuda.get_device_properties(decision.device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, config.memory_gb * 1e9 / total), decision.device)
+    cap_gpu_memory(config.memory_gb)
     began = time.perf_counter()
     measured = measure(config, decision, PUBLISHED / "sd15")
     found = findings(config, measured)
