@@ -154,7 +154,7 @@ class LoraConfig:
 @dataclass
 class DataConfig:
     source: Any = key("where images come from", kind=SOURCE)
-    path: Optional[str] = key("folder: a directory or .zip; table: a .csv or .jsonl; hub: a dataset's name or directory")
+    path: Optional[str] = key("folder: a directory or .zip; table: .csv or .jsonl; hub: a dataset's name or directory")
     config: Optional[str] = key("hub: which configuration, where the dataset has several")
     revision: Optional[str] = key("hub: revision of the dataset")
     split: str = key("hub: which split")
@@ -165,8 +165,8 @@ class DataConfig:
     caption: str = key("template of the training prompt: {text}, {trigger}, and for art sets {style}; "
                        "without {text} it is the caption of all images")  # fmt: skip
     trigger: Optional[str] = key("word that every caption and sample prompt has, such as myblob; null: none")
-    repeats: Any = key("how often images count: auto (kohya's folders such as 20_cat, a column repeats or weight), none, "
-                       "a column, or {folder: number}")  # fmt: skip
+    repeats: Any = key("how often images count: auto (kohya's folders such as 20_cat, a column repeats or weight), "
+                       "none, a column, or {folder: number}")  # fmt: skip
     resolution: int = key("side of the training square in pixels", at_least=8, at_most=4096)
     background: str = key("colour under transparency and padding: a CSS name, #rrggbb, or random (four an image)")
     background_caption: Optional[str] = key("what captions of transparent images add where the colour is not white: "
@@ -179,7 +179,7 @@ class DataConfig:
     flip: bool = key("train on mirror images too, at random")
     held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
     max_items: Optional[int] = key("use only so many images, chosen by their content; null: all", at_least=1)
-    on_bad_item: OnBadItem = key("what a broken image or an empty caption does: skip (unless most are bad), skip_any, fail")
+    on_bad_item: OnBadItem = key("a broken image or an empty caption: skip (unless most are bad), skip_any, fail")
     options: Any = key("of the source, by its name", default={})
 
 
@@ -308,7 +308,7 @@ RUNTIME_KEYS = frozenset({
     "name", "model.path", "model.revision", "model.variant", "model.resolution", "model.resolution_multiple",
     "model.config", "lora.init_from",  # their contents count
     "data.path", "data.config", "data.revision", "data.split", "data.image_column", "data.text_column",
-    "data.captions", "data.trigger", "data.repeats", "data.frame", "data.resample",  # they count where they do something
+    "data.captions", "data.trigger", "data.repeats", "data.frame", "data.resample",  # count where they do something
     "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
     "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
     "trainer.gradient_checkpointing", "trainer.compile",

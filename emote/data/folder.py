@@ -79,7 +79,10 @@ class _Folder:
         for name in self.files.names:
             suffix = suffix_of(name)
             if suffix in readable:
-                if PurePosixPath(name).stem.endswith(MASK) and without_suffix(file_key(name)).removesuffix(MASK) in stems:
+                if (
+                    PurePosixPath(name).stem.endswith(MASK)
+                    and without_suffix(file_key(name)).removesuffix(MASK) in stems
+                ):
                     self.found.files["masks, which are not used"] += 1
                 else:
                     self.images.append(name)
@@ -102,7 +105,9 @@ class _Folder:
             if sum(PurePosixPath(other).parent == folder for other in strict) > 1:
                 where = self.files.where(str(folder)).removesuffix("/.")
                 raise ConfigError(f"{where} holds both {' and '.join(METADATA)}; keep one of them")
-            rows = read_table(self._bytes(name), self.files.where(name), suffix_of(name), self.columns, self.found.notes)
+            rows = read_table(
+                self._bytes(name), self.files.where(name), suffix_of(name), self.columns, self.found.notes
+            )
             for row in rows:
                 self._use(row._replace(where=row.where.removeprefix(f"{self.files.label}/")), folder)
             self.found.files["metadata"] += 1
@@ -216,9 +221,7 @@ class _Folder:
     def _sidecar(self, name: str) -> str | None:
         """`a.txt` or `a.caption`, or `a.png.txt`, for `a.png`, in any case; the exact one first."""
         key = file_key(name)
-        choices = [
-            other for stem in (without_suffix(key), key) for other in self.sidecars.get(stem.casefold(), ())
-        ]
+        choices = [other for stem in (without_suffix(key), key) for other in self.sidecars.get(stem.casefold(), ())]
         if not choices:
             return None
 
@@ -246,7 +249,9 @@ class _Folder:
         wanted = self.data.repeats
         if isinstance(wanted, dict):
             parts = PurePosixPath(name).parts[:-1]
-            inside = [folder for folder in wanted if tuple(PurePosixPath(folder).parts) == parts[: folder.count("/") + 1]]
+            inside = [
+                folder for folder in wanted if tuple(PurePosixPath(folder).parts) == parts[: folder.count("/") + 1]
+            ]
             return float(wanted[max(inside, key=len)]) if inside else 1.0
         if name in self.repeats or wanted == NONE:
             return self.repeats.get(name, 1.0)
@@ -304,7 +309,9 @@ class _Folder:
             for folder in wanted:
                 if str(PurePosixPath(folder)) not in there:
                     close = nearest(folder, sorted(there))
-                    hint = f"; did you mean {close}?" if close else f"; there are {', '.join(sorted(there)[:5]) or 'none'}"
+                    hint = (
+                        f"; did you mean {close}?" if close else f"; there are {', '.join(sorted(there)[:5]) or 'none'}"
+                    )
                     raise ConfigError(f"data.repeats names the folder {folder}, which holds no images{hint}")
 
     def _bytes(self, name: str) -> bytes:

@@ -87,9 +87,13 @@ def _repeats(rows: Any, data: DataConfig) -> list[float] | None:
     if column is None:
         return None
     values = [1.0 if value is None else value for value in rows.with_format(None)[column]]
-    wrong = next((v for v in values if isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 < v <= 1000), None)
+    wrong = next(
+        (v for v in values if isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 < v <= 1000), None
+    )
     if wrong is not None:
-        raise ConfigError(f"data.repeats: {column} of {data.path} must hold numbers above 0 and at most 1000, got {wrong!r}")
+        raise ConfigError(
+            f"data.repeats: {column} of {data.path} must hold numbers above 0 and at most 1000, got {wrong!r}"
+        )
     return [float(value) for value in values]
 
 

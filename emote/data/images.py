@@ -88,8 +88,12 @@ def is_odd_svg(data: bytes) -> bool:
         return True  # the only kind of image that is compressed so
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or data[:2] in (b"<\0", b"\0<"):
         return "<svg" in _text(data[:65536])
-    return data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<svg" not in data[:8192] and bool(
-        re.match(rb"\s*(?:<[?!][^>]*>\s*)*<svg\b", re.sub(rb"<!--.*?-->", b"", data[: 1 << 20], flags=re.DOTALL))
+    return (
+        data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+        and b"<svg" not in data[:8192]
+        and bool(
+            re.match(rb"\s*(?:<[?!][^>]*>\s*)*<svg\b", re.sub(rb"<!--.*?-->", b"", data[: 1 << 20], flags=re.DOTALL))
+        )
     )
 
 
@@ -127,7 +131,7 @@ def decode(data: bytes, svg_size_px: int, rendering: Rendering = PLAIN) -> Image
         raise BadImage("the file is empty")
     try:
         source = _draw_svg(data, svg_size_px, rendering.fonts) if is_svg(data) else data
-        image = Image.open(io.BytesIO(source), formats=formats())
+        image: Image.Image = Image.open(io.BytesIO(source), formats=formats())
         # the header states the size, and nothing that large has been allocated yet
         pixels = image.width * image.height
         if pixels > LARGEST or pixels > max(MAX_PIXELS, PIXELS_A_BYTE * len(data)):

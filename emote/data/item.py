@@ -86,13 +86,14 @@ class Found:
     """Everything that a source holds.
 
     files: what else lies there beside the files of the images, by what it is; of a source that has no files, nothing.
-    notes: what was read in another way than it stands there.
+    notes: what was read in another way than it stands there.  is_curated: of a package, whose images need no looking at.
     """
 
     items: list[Item] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     files: Counter[str] = field(default_factory=Counter)
     notes: Tally = field(default_factory=Tally)
+    is_curated: bool = False
 
 
 def content_key(data: bytes, rendering: Rendering = PLAIN) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from emote.config import DataConfig
+from emote.config import DataConfig, OnBadItem
 from emote.data.background import caption_over, colours_of, is_white
 from emote.data.cache import ImageEncoder, Latents, TextEmbeddings, TextEncoder, ahead, build_latents, build_text
 from emote.data.images import Layout
@@ -45,7 +45,8 @@ class Scan:
     """What a run uses of its source, sorted by (content, caption): the order of files says nothing.
 
     skipped: what has no usable caption or cannot be read; images are decoded later.
-    found: usable items before `data.max_items`.  identity: see `scan`.  source: all else that was found there.
+    found: usable items before `data.max_items`.  left_out: files that only that leaves out.  identity: see `scan`.
+    source: all else that was found there.
     """
 
     entries: list[Scanned]
@@ -53,6 +54,7 @@ class Scan:
     found: int
     identity: str
     source: Found = field(default_factory=Found)
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def scan(data: DataConfig) -> Scan:
         row = (entry.content, entry.item.caption, number) if is_weighted else (entry.content, entry.item.caption)
         digest.update(f"{', ' if n else '['}{json_of(row)}".encode())
     digest.update(b"]" if used else b"[]")
-    return Scan(used, skipped, len(entries), digest.hexdigest(), replace(source, items=[], skipped=[]))
+    left_out = len({entry.item.name for entry in entries} - {entry.item.name for entry in used})
+    return Scan(used, skipped, len(entries), digest.hexdigest(), replace(source, items=[], skipped=[]), left_out)
 
 
 def _read(item: Item, data: DataConfig) -> list[tuple[Rendering, str]] | Skipped:
@@ -164,12 +167,32 @@ def whole_repeats(weights: Sequence[float]) -> list[int]:
     return [int(shares[weight] * common) for weight in weights]
 
 
-def split_by_concept(
-    examples: Iterable[tuple[str, str]], share: float
-) -> tuple[dict[str, str], set[str]]:
+def split_by_concept(examples: Iterable[tuple[str, str]], share: float) -> tuple[dict[str, str], set[str]]:
     """From pairs of (concept, content): each concept's group, and the groups that are held out."""
     group_of = join_concepts(examples)
     return group_of, held_out_concepts(group_of.values(), share)
+
+
+def without(scan: Scan, bad: Mapping[str, str], policy: OnBadItem) -> Scan:
+    """The scan but for contents that cannot be decoded, given with the reason. Raises ConfigError as `apply_policy`."""
+    undecoded = undecodable(scan.entries, bad)
+    if not undecoded:
+        return scan
+    entries = [entry for entry in scan.entries if entry.content not in bad]
+    apply_policy(len(entries), [*_counted(scan), *undecoded], policy)
+    found = scan.found - len(scan.entries) + len(entries)
+    return replace(scan, entries=entries, skipped=[*scan.skipped, *undecoded], found=found)
+
+
+def undecodable(entries: Iterable[Scanned], bad: Mapping[str, str]) -> list[Skipped]:
+    """One for each file whose content is bad."""
+    names = {entry.item.name: bad[entry.content] for entry in entries if entry.content in bad}
+    return [Skipped(name, reason) for name, reason in names.items()]
+
+
+def _counted(scan: Scan) -> list[Skipped]:
+    """What counts beside bad images: what max_items left out is in no count, so only where it left all."""
+    return [one for one in scan.skipped if one.is_file] if scan.found == len(scan.entries) else []
 
 
 def prepare(
@@ -184,16 +207,14 @@ def prepare(
     prompts: Iterable[str] = (),
     batch_size: int | None = None,
     workers: int = 1,
-    bad: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Encode what is not cached yet, leave out what cannot be decoded, and split by concept.
 
     prompts: captions to encode beside those of the images, such as the sample prompts.  batch_size: None for what
-    suits the resolution.  bad: contents that are known to be no usable image, with the reason. The other arguments are those of `build_latents` and `build_text`. Raises ConfigError as they
+    suits the resolution. The other arguments are those of `build_latents` and `build_text`. Raises ConfigError as they
     do, and as `apply_policy` does.
     """
-    bad = bad or {}
-    items = {entry.content: entry.item for entry in scan.entries if entry.content not in bad}
+    items = {entry.content: entry.item for entry in scan.entries}
     latents = build_latents(
         items,
         layout_of(data),
@@ -204,10 +225,7 @@ def prepare(
         batch_size=batch_size or encoded_at_once(data.resolution),
         workers=workers,
     )
-    reasons = {**latents.bad, **bad}
-    undecoded = [
-        Skipped(entry.item.name, reasons[entry.content]) for entry in scan.entries if entry.content in reasons
-    ]
+    undecoded = undecodable(scan.entries, latents.bad)
     good = [entry for entry in scan.entries if entry.content in latents]
     examples = [
         Example(
@@ -219,10 +237,7 @@ def prepare(
         )
         for entry, repeats in zip(good, whole_repeats([entry.item.repeats for entry in good]), strict=True)
     ]
-    # what max_items left out is in neither count, so the earlier ones count with these only where it left all
-    earlier = scan.skipped if scan.found == len(scan.entries) else []
-    earlier = [one for one in earlier if one.is_file]
-    apply_policy(len(examples), [*earlier, *undecoded], data.on_bad_item)
+    apply_policy(len(examples), [*_counted(scan), *undecoded], data.on_bad_item)
 
     if not is_white(data.background) and not any(latents.is_transparent(example.content) for example in examples):
         log.warning("data.background=%s shows behind no image: none of them is transparent", data.background)

@@ -16,6 +16,7 @@ from emote.runs.identity import deliverable_key
 from emote.runs.lock import run_lock
 from emote.runs.run_folder import ASIDE, RunFolder
 from emote.training.artifacts import write_artifacts
+from emote.training.data_report import report_data
 from emote.training.distributed.process_group import ProcessGroup
 from emote.training.distributed.process_index import find_process_index
 from emote.training.distributed.worker import run_worker
@@ -73,6 +74,7 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
         echo(f"precision: {decision.reason}")
         if decision.warning:
             echo(f"warning: {decision.warning}")
+        found = report_data(config, found, base, folder.root)
         estimate = preflight(config, base, decision, found, folder)
         if to_hub:
             to_hub.begin(folder.root)

@@ -71,7 +71,11 @@ def _entry(entry: dict[str, Any], images: Lookup, folder: str, column: str) -> t
     """An object that refers to an image and says what it is."""
     for key in REFERENCES:
         value = entry.get(key)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and (name := _find(str(value), images, folder)):
+        if (
+            isinstance(value, (str, int))
+            and not isinstance(value, bool)
+            and (name := _find(str(value), images, folder))
+        ):
             if texts := _texts(entry, column):
                 return name, texts
     return None
@@ -91,7 +95,9 @@ def _pair(name: str, value: Any, images: Lookup, folder: str, column: str) -> tu
     return (target, [text]) if text else None
 
 
-def _by_number(entries: list[dict[str, Any]], images: Lookup, folder: str, column: str) -> Iterator[tuple[str, list[str]]]:
+def _by_number(
+    entries: list[dict[str, Any]], images: Lookup, folder: str, column: str
+) -> Iterator[tuple[str, list[str]]]:
     """Stickers in order, and images called by their place in it: sticker_0.webp, or from 1 on."""
     by_number: dict[int, str] = {}
     for name in images.inside(folder):

@@ -141,6 +141,4 @@ def suffix_of(name: str) -> str:
 
 def printable(name: str) -> str:
     """A file's name as text that can be written anywhere: names may hold bytes that are no characters."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)

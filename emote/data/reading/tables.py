@@ -55,7 +55,9 @@ def read_table(data: bytes, path: str, suffix: str, wanted: Columns, notes: Tall
     except ValueError as error:
         raise ConfigError(f"{path} is no text in UTF-8, UTF-16 or cp1252; save it as UTF-8") from error
     if encoding == "cp1252":
-        notes.add("{n} files are not UTF-8 and were read as cp1252; if their captions look wrong, save them as UTF-8", path)
+        notes.add(
+            "{n} files are not UTF-8 and were read as cp1252; if their captions look wrong, save them as UTF-8", path
+        )
     read = _csv if suffix in (".csv", ".tsv") else _json if suffix == ".json" else _jsonl
     entries = read(text, path, wanted)
     texts, columns = 0, dict[str, None]()
