@@ -309,8 +309,8 @@ RUNTIME_KEYS = frozenset({
     "model.config", "lora.init_from",  # their contents count
     "data.path", "data.config", "data.revision", "data.split", "data.image_column", "data.text_column",
     "data.captions", "data.trigger", "data.repeats", "data.frame", "data.resample",  # count where they do something
-    "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
-    "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
+    "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator",
+    "trainer.devices", "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
     "trainer.gradient_checkpointing", "trainer.compile",
     "callbacks", "logger", "hub", "launcher", "run", "resume_from",
 })  # fmt: skip

@@ -165,7 +165,7 @@ def _load_reduced(image: Image.Image, size_px: int) -> Image.Image:
 
 
 def _draw_svg(data: bytes, size_px: int, fonts: bool = False) -> bytes:
-    """An SVG as PNG bytes, as large as fits into size_px × size_px. Raises BadImage. fonts: of the machine, for text."""
+    """An SVG as PNG bytes, as large as fits into size_px × size_px. Raises BadImage. fonts: the machine's."""
     import resvg_py
 
     try:

@@ -86,7 +86,7 @@ class Found:
     """Everything that a source holds.
 
     files: what else lies there beside the files of the images, by what it is; of a source that has no files, nothing.
-    notes: what was read in another way than it stands there.  is_curated: of a package, whose images need no looking at.
+    notes: what was read in another way than it stands there.  is_curated: its images need no looking at.
     """
 
     items: list[Item] = field(default_factory=list)

@@ -46,7 +46,7 @@ def report_data(config: Config, found: Scan, base: Path | None, folder: Path) ->
     write_text(folder / "data.txt", report.text)
     used = [entry for entry in found.entries if not isinstance(looks.get(entry.content), str)]
     cells = list(_cells(_chosen(used, report), report, layout))
-    title = f"{len(used):,} images as the model sees them, at {layout.resolution}×{layout.resolution}"
+    title = f"{len(used):,} images as the model sees them, at {layout.resolution} px"
     if cells:
         write_with(folder / "data.png", partial(data_sheet(cells, title).save, format="PNG"))
     for line in report.head:

@@ -75,14 +75,14 @@ def _entry(entry: dict[str, Any], images: Lookup, folder: str, column: str) -> t
             isinstance(value, (str, int))
             and not isinstance(value, bool)
             and (name := _find(str(value), images, folder))
+            and (texts := _texts(entry, column))
         ):
-            if texts := _texts(entry, column):
-                return name, texts
+            return name, texts
     return None
 
 
 def _pair(name: str, value: Any, images: Lookup, folder: str, column: str) -> tuple[str, list[str]] | None:
-    """`"party": "https://…"` or `"alias:parrot"` as Slack has it, `"a.png": "a caption"` or an object as kohya has it."""
+    """Slack's `"party": "https://…"` or `"alias:parrot"`, kohya's `"a.png": "a caption"` or an object."""
     if isinstance(value, str) and value.startswith(ALIAS):
         target = images.find(value.removeprefix(ALIAS), folder, anywhere=True)
         return (target, [words_of(name)]) if target and words_of(name) else None

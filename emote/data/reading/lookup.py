@@ -11,7 +11,7 @@ from emote.data.reading.files import file_key
 
 
 class Lookup:
-    """Finds names among those of the images. What is not spelled as it lies there is found where only one can be meant."""
+    """Finds names of images. What is spelled otherwise than it lies there is found where only one can be meant."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = {file_key(name): name for name in names}

@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Columns:
-    """What columns are called. text: `data.text_column`.  repeats: `data.repeats`.  files: in which an image may stand."""
+    """What columns are called. text: `data.text_column`.  repeats: `data.repeats`.  files: where images stand."""
 
     text: str
     repeats: Any = AUTO

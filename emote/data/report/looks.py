@@ -174,7 +174,8 @@ def _read(path: Path, contents: list[str]) -> Looks | None:
         with open(path, encoding="utf-8") as file:
             values = [json.loads(line) for line in file]
         looks = [
-            value if isinstance(value, str) else Look(*value[:-1], base64.b64decode(value[-1])) for value in values
+            value if isinstance(value, str) else Look._make((*value[:-1], base64.b64decode(value[-1])))
+            for value in values
         ]
     except (OSError, ValueError, TypeError):
         return None

@@ -104,8 +104,8 @@ def _captions(report: Report, used: list[Scanned], cut: Cut | None) -> None:
     report.head.append(f"  captions: {where}; {len(captions):,} distinct, such as {examples}")
     if len(origins) > 1 and origins["names"]:
         report.advice.append(
-            f"{origins['names']:,} images have no caption and are called by their names; data.captions=files leaves them "
-            "out"
+            f"{origins['names']:,} images have no caption and are called by their names; data.captions=files leaves "
+            "them out"
         )
     if len(captions) == 1 < len(used) and not origins["one for all"]:
         report.advice.append("all captions are the same: the model cannot learn to tell the images apart by words")
@@ -131,8 +131,8 @@ def _held_out(report: Report, used: list[Scanned], data: DataConfig) -> None:
         )
         if len(held) < FEW_CONCEPTS:
             report.advice.append(
-                f"{len(held)} held-out concepts are too few for their loss to show anything; data.held_out=0.2 keeps more, "
-                "0 trains on all"
+                f"{len(held)} held-out concepts are too few for their loss to show anything; data.held_out=0.2 keeps "
+                "more, 0 trains on all"
             )
         report.details.append(f"held-out concepts: {', '.join(sorted(held)[:20])}{' …' if len(held) > 20 else ''}")
     elif data.held_out == 0:
@@ -140,8 +140,8 @@ def _held_out(report: Report, used: list[Scanned], data: DataConfig) -> None:
     else:
         name = next(iter(groups.values()), "")
         report.advice.append(
-            f"no image is held out for validation: all are of one concept, {_short(name)!r}; captions that say what each "
-            "image shows would change that"
+            f"no image is held out for validation: all are of one concept, {_short(name)!r}; captions that say what "
+            "each image shows would change that"
         )
 
 
@@ -174,8 +174,8 @@ def _cut(report: Report, used: list[Scanned], cut: Cut | None) -> None:
     equal = sum(len(captions) for captions in kept.values() if len(captions) > 1)
     same = f", {equal:,} of which became equal by it" if equal else ""
     report.advice.append(
-        f"{len(cut_ones):,} captions are longer than the {cut.limit} tokens that the text encoder reads, and are cut{same} "
-        f"({_some(entry.item.name for entry in cut_ones)}); put what differs first"
+        f"{len(cut_ones):,} captions are longer than the {cut.limit} tokens that the text encoder reads, and are cut"
+        f"{same} ({_some(entry.item.name for entry in cut_ones)}); put what differs first"
     )
     for entry in cut_ones:
         report.marks[entry.content].append("caption is cut")
@@ -204,8 +204,8 @@ def _looks(report: Report, used: list[Scanned], looks: Looks, data: DataConfig) 
         "shows them, else remove them", (c for c, look in seen.items() if look.blank))  # fmt: skip
     say("tiny", f"{{n}} images fill less than a quarter of {data.resolution} pixels; data.margin=0.03 crops to what is "
         "drawn, larger originals are better", (c for c, look in seen.items() if look.small))  # fmt: skip
-    say("very long", "{n} images are more than eight times as long as wide and become a line; data.fit=crop shows their "
-        "middle", (c for c, look in seen.items() if look.is_long and data.fit.name == "pad"))  # fmt: skip
+    say("very long", "{n} images are more than eight times as long as wide and become a line; data.fit=crop shows "
+        "their middle", (c for c, look in seen.items() if look.is_long and data.fit.name == "pad"))  # fmt: skip
     say("", "{n} images are very large and were made smaller as they were read",
         (c for c, look in seen.items() if look.width * look.height > MAX_PIXELS))  # fmt: skip
     say("not drawn in full", "{n} SVG files link other files or hold HTML, which is not drawn; embed what they show",
