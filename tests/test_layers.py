@@ -34,6 +34,7 @@ LAYERS = (
     ("experiments",),
     ("demo",),
     ("tools",),
+    ("commands",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

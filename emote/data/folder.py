@@ -209,14 +209,14 @@ class _Folder:
         folders = PurePosixPath(name).parts[:-1]
         kohya = repeats_of(folders)
         if how is Captions.auto and kohya and kohya[1]:
-            return [kohya[1]], "folders"
+            return [kohya[1]], "folder names"
         if how is Captions.folders:
             words = kohya[1] if kohya else next((text for text in map(words_of, reversed(folders)) if text), "")
-            return [words] if words else [], "folders"
+            return [words] if words else [], "folder names"
         words = words_of(PurePosixPath(name).stem, self.codepoints)
         if not words and how is Captions.one:
             return [""], "one for all"
-        return [words] if words else ([""] if not needs_words(self.data) else []), "names"
+        return [words] if words else ([""] if not needs_words(self.data) else []), "file names"
 
     def _sidecar(self, name: str) -> str | None:
         """`a.txt` or `a.caption`, or `a.png.txt`, for `a.png`, in any case; the exact one first."""

@@ -22,7 +22,7 @@ from emote.data.item import PLAIN, Rendering
 MAX_PIXELS = 64_000_000  # above it, a small file is more likely a decompression bomb than a drawing
 LARGEST = 4 * MAX_PIXELS  # of files that are large too, such as photographs: 1 GB while one is read
 PIXELS_A_BYTE = 200  # a drawing may have more, a photograph never
-PIXEL_ART_COLOURS = 32
+PIXEL_ART_COLOURS, PIXEL_ART_PX = 32, 64
 PLUGINS = (("pillow_heif", "register_heif_opener"), ("pillow_jxl", None))
 
 # What Pillow recognises but cannot draw by itself: EPS and WMF start other programs, the rest have no decoder.
@@ -224,7 +224,8 @@ def figure_box(image: Image.Image) -> tuple[int, int, int, int] | None:
 
 def is_pixel_art(image: Image.Image, resolution: int) -> bool:
     """Whether an image is so small, and has so few colours, that enlarging it smoothly would blur what was drawn."""
-    return 2 * max(image.size) <= resolution and image.getcolors(PIXEL_ART_COLOURS) is not None
+    is_small = max(image.size) <= min(PIXEL_ART_PX, resolution // 2)
+    return is_small and image.getcolors(PIXEL_ART_COLOURS) is not None
 
 
 def lay_out(image: Image.Image, layout: Layout, nearest: bool = False) -> Image.Image:

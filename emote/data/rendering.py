@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from emote.config import Frame, Resample
-from emote.data.images import MAX_PIXELS, BadImage, formats, is_odd_svg, is_pixel_art, is_svg, svg_text
+from emote.data.images import MAX_PIXELS, PIXEL_ART_PX, BadImage, formats, is_odd_svg, is_pixel_art, is_svg, svg_text
 from emote.data.item import PLAIN, Rendering
 
 MOST_FRAMES = 120  # of an animated image, that are looked at
@@ -76,7 +76,7 @@ def _is_enlarged_sharply(image: Image.Image, frame: int, resample: Resample, res
         return False
     if resample is Resample.nearest:
         return True
-    if 2 * max(image.size) > resolution:
+    if max(image.size) > min(PIXEL_ART_PX, resolution // 2):
         return False
     image.seek(frame)
     return is_pixel_art(image.convert("RGBA"), resolution)

@@ -51,8 +51,8 @@ def _walk(value: Any, images: Lookup, folder: str, column: str, depth: int) -> I
         named = [found for entry in entries if (found := _entry(entry, images, folder, column))]
         if named or not entries:
             yield from named
-        elif numbered := list(_by_number(entries, images, folder, column)):
-            yield from numbered
+        elif not any(isinstance(inner, list) and dict in map(type, inner) for e in entries for inner in e.values()):
+            yield from _by_number(entries, images, folder, column)  # lists of lists are packs, not stickers
         if not named:
             for entry in value:
                 yield from _walk(entry, images, folder, column, depth + 1)

@@ -31,7 +31,8 @@ SIDE_PX = 64  # the square that is looked at
 DIFFERS = 12  # of 255: what stands out from the background
 LONG = 8  # times as long as wide
 SMALL = 0.25  # of the square's side
-THUMB, COARSE = 6, 32
+THUMB = 6
+NEAR, MOST_PAIRS = 5.0, 3_000_000  # of 255, of a quarter's mean; above so many pairs only equal ones are found
 
 
 class Look(NamedTuple):
@@ -130,34 +131,31 @@ def _figure(square: Image.Image) -> int:
 
 
 def near_duplicates(looks: Looks, contents: Iterable[str]) -> list[list[str]]:
-    """Groups of contents that look nearly the same, the largest first. A group grows from its first image."""
-    thumbs = [
-        (content, look.thumb) for content in contents if isinstance(look := looks[content], Look) and not look.blank
-    ]
-    if not thumbs:
+    """Groups of contents that look nearly the same, the largest first. What is near to one of a group is in it."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    seen = [(content, look) for content in contents if isinstance(look := looks[content], Look) and not look.blank]
+    if len(seen) < 2:
         return []
-    pixels = np.frombuffer(b"".join(thumb for _, thumb in thumbs), dtype=np.uint8).reshape(len(thumbs), -1)
-    parent = list(range(len(thumbs)))
-
-    def root(n: int) -> int:
-        while parent[n] != n:
-            parent[n] = parent[parent[n]]
-            n = parent[n]
-        return n
-
-    # two roundings, half a step apart: what is near falls together in one of them, but for rare corners
+    thumbs = np.frombuffer(b"".join(look.thumb for _, look in seen), dtype=np.uint8).reshape(len(seen), -1)
+    # identical ones at once: a tree over thousands of equal points finds millions of pairs
+    distinct, index = np.unique(thumbs, axis=0, return_inverse=True)
+    index = index.reshape(-1)
     half = THUMB // 2
-    coarse = pixels.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4))
-    for shift in (0, COARSE // 2):
-        first_in: dict[bytes, int] = {}
-        for n, key in enumerate(((coarse + shift) // COARSE).astype(np.uint8)):
-            first = first_in.setdefault(key.tobytes(), n)
-            if first != n and np.abs(pixels[n].astype(np.int16) - pixels[first]).max() <= DIFFERS:
-                low, high = sorted((root(n), root(first)))
-                parent[high] = low
+    means = distinct.reshape(-1, 2, half, 2, half, 3).mean(axis=(2, 4)).reshape(len(distinct), -1)
+    tree = cKDTree(means)
+    pairs = np.empty((0, 2), dtype=np.int64)
+    if tree.count_neighbors(tree, NEAR, p=np.inf) <= MOST_PAIRS:
+        pairs = tree.query_pairs(NEAR, p=np.inf, output_type="ndarray")
+    apart = [np.abs(distinct[a].astype(np.int16) - distinct[b]).max() for a, b in pairs]
+    near = pairs[np.array(apart, dtype=np.int64) <= DIFFERS] if len(pairs) else pairs
+    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(distinct), len(distinct)))
+    _, group_of = connected_components(graph, directed=False)
     groups: dict[int, list[str]] = {}
-    for n, (content, _) in enumerate(thumbs):
-        groups.setdefault(root(n), []).append(content)
+    for (content, _), number in zip(seen, group_of[index], strict=True):
+        groups.setdefault(int(number), []).append(content)
     return sorted((group for group in groups.values() if len(group) > 1), key=lambda group: (-len(group), group))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -102,10 +103,10 @@ def _captions(report: Report, used: list[Scanned], cut: Cut | None) -> None:
     spread = list(captions)[:: max(1, len(captions) // EXAMPLES)][:EXAMPLES]
     examples = ", ".join(f'"{_short(caption)}"' for caption in spread)
     report.head.append(f"  captions: {where}; {len(captions):,} distinct, such as {examples}")
-    if len(origins) > 1 and origins["names"]:
+    if len(origins) > 1 and origins["file names"]:
         report.advice.append(
-            f"{origins['names']:,} images have no caption and are called by their names; data.captions=files leaves "
-            "them out"
+            f"{origins['file names']:,} images have no caption and are called by their names; data.captions=files "
+            "leaves them out"
         )
     if len(captions) == 1 < len(used) and not origins["one for all"]:
         report.advice.append("all captions are the same: the model cannot learn to tell the images apart by words")
@@ -130,9 +131,10 @@ def _held_out(report: Report, used: list[Scanned], data: DataConfig) -> None:
             f"  held out for validation: {count:,} of {len(used):,} images, {len(held):,} of {concepts:,} concepts"
         )
         if len(held) < FEW_CONCEPTS:
+            enough = math.ceil(100 * FEW_CONCEPTS / concepts) / 100
+            more = f"data.held_out={enough:g} keeps enough" if enough <= 0.5 else "more images would keep enough"
             report.advice.append(
-                f"{len(held)} held-out concepts are too few for their loss to show anything; data.held_out=0.2 keeps "
-                "more, 0 trains on all"
+                f"too few concepts are held out ({len(held)}) for their loss to show anything; {more}, 0 trains on all"
             )
         report.details.append(f"held-out concepts: {', '.join(sorted(held)[:20])}{' …' if len(held) > 20 else ''}")
     elif data.held_out == 0:

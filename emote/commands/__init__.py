@@ -1,0 +1,1 @@
+"""What `emote <command>` calls: one module a command, each with `main(arguments)`."""
