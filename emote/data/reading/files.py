@@ -80,7 +80,7 @@ class Archive(Files):
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
             raise ConfigError(f"data.path={path} is no zip archive that can be read ({error})") from error
         names: dict[str, None] = {}
         left: Counter[str] = Counter()

@@ -106,7 +106,7 @@ def _look(content: str, items: Mapping[str, Item], layout: Layout) -> Look | str
     else:
         with Image.open(io.BytesIO(data), formats=formats()) as opened:
             width, height = opened.size
-            frames = getattr(opened, "n_frames", 1) if is_animated(data) else 1
+            frames = _frame_count(opened) if is_animated(data) else 1
         links = False
     box = _figure(square)
     blank = box == 0
@@ -121,6 +121,13 @@ def _look(content: str, items: Mapping[str, Item], layout: Layout) -> Look | str
 _LINKS = re.compile(
     r"<(?:\w+:)?image\b[^>]*\bhref\s*=\s*[\"'](?!data:|#)|<(?:\w+:)?foreignObject\b|<\?xml-stylesheet", re.IGNORECASE
 )
+
+
+def _frame_count(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # damage after the frame that is used: Pillow's plugins raise nearly anything
+        return 1
 
 
 def _figure(square: Image.Image) -> int:
