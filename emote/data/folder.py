@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from emote.config import Captions, DataConfig
@@ -13,7 +12,7 @@ from emote.data.images import suffixes
 from emote.data.item import Found, Item, Skipped
 from emote.data.naming import concept_of
 from emote.data.reading.exports import export_rows
-from emote.data.reading.files import Files, file_key, open_files, printable, suffix_of
+from emote.data.reading.files import Files, Reader, file_key, open_files, printable, suffix_of
 from emote.data.reading.kinds import looks_like_image, may_be_image, why_unreadable
 from emote.data.reading.lookup import Lookup, is_absolute, without_suffix
 from emote.data.reading.names import any_codepoints, repeats_of, words_of
@@ -75,7 +74,8 @@ class _Folder:
 
     def _sort_files(self) -> None:
         readable = suffixes()
-        stems = {without_suffix(file_key(name)) for name in self.files.names if suffix_of(name) in readable}
+        stems = {without_suffix(file_key(name)).removesuffix(MASK) for name in self.files.names if MASK in name}
+        stems &= {without_suffix(file_key(name)) for name in self.files.names if suffix_of(name) in readable and stems}
         for name in self.files.names:
             suffix = suffix_of(name)
             if suffix in readable:
@@ -184,7 +184,7 @@ class _Folder:
             self.found.skipped.append(Skipped(shown, reason, NO_CAPTION if not texts else ""))
         elif len(good) < len(texts):
             self.found.notes.add("{n} images have an empty caption beside others", shown)
-        read = partial(_read_elsewhere, name) if is_absolute(name) else partial(self.files.read, name)
+        read = Reader(_ELSEWHERE if is_absolute(name) else self.files, name)
         for text in good:
             if not needs_words(self.data):
                 concept, caption = concept_of(text or shown), caption_of(self.data, "")
@@ -278,7 +278,11 @@ class _Folder:
         for name in [*self.others, *self.unreadable]:
             by_stem.setdefault(without_suffix(file_key(name)).casefold(), name)
         captioned: set[str] = set()
-        of_images = {key.casefold() for name in self.images for key in (file_key(name), without_suffix(file_key(name)))}
+        of_images: set[str] = set()
+        if len(self.sidecars) > len(used_sidecars):
+            of_images = {
+                key.casefold() for name in self.images for key in (file_key(name), without_suffix(file_key(name)))
+            }
         for stem, sidecars in self.sidecars.items():
             for sidecar in sidecars:
                 if sidecar in used_sidecars:
@@ -338,5 +342,11 @@ class _Folder:
         return f"data.path={path} holds no images ({there or 'no files'}); {advice}"
 
 
-def _read_elsewhere(path: str) -> bytes:
-    return Path(path).read_bytes()
+class _Elsewhere(Files):
+    """Files by their absolute paths."""
+
+    def read(self, name: str) -> bytes:
+        return Path(name).read_bytes()
+
+
+_ELSEWHERE = _Elsewhere("", [], Counter())

@@ -96,4 +96,4 @@ def _cells(entries: list[Scanned], report: Report, layout: Layout) -> Iterable[C
             pixels = to_pixels(entry.item.read(), plain, rendering=entry.item.rendering)
         except (BadImage, OSError):
             continue
-        yield Cell(Image.fromarray(pixels), entry.item.caption, ", ".join(report.marks.get(entry.content, [])))
+        yield Cell(Image.fromarray(pixels), entry.item.caption, ", ".join(report.marks.get(entry.content, ())))

@@ -40,6 +40,18 @@ class Files:
             return b""
 
 
+class Reader:
+    """Reads one file when it is called; small, for a set may have very many."""
+
+    __slots__ = ("files", "name")
+
+    def __init__(self, files: Files, name: str) -> None:
+        self.files, self.name = files, name
+
+    def __call__(self) -> bytes:
+        return self.files.read(self.name)
+
+
 class Directory(Files):
     def __init__(self, root: Path) -> None:
         names: list[str] = []

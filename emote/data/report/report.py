@@ -16,6 +16,7 @@ from emote.data.prepared import Scan, Scanned, split_by_concept, undecodable, wh
 from emote.data.report.looks import Look, Looks, near_duplicates, unusable
 
 EXAMPLES = 3
+MOST_NAMES = 1000  # of one kind, that data.txt lists
 FEW_CONCEPTS = 5  # held out: below it nothing can be said of what was learned
 
 
@@ -37,8 +38,11 @@ class Report:
     head: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
-    marks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    marks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: Counter[str] = field(default_factory=Counter)
+
+    def mark(self, content: str, what: str) -> None:
+        self.marks[content] = (*self.marks.get(content, ()), what)
 
     @property
     def text(self) -> str:
@@ -156,6 +160,11 @@ def _skipped(report: Report, skipped: list[Skipped]) -> None:
     report.details += [f"skipped: {one}" for one in skipped]
 
 
+def _listed(what: str, names: list[str]) -> list[str]:
+    more = [f"and {len(names) - MOST_NAMES:,} more: {what}"] if len(names) > MOST_NAMES else []
+    return [f"{what}: {name}" for name in names[:MOST_NAMES]] + more
+
+
 def _some(names: Iterable[str]) -> str:
     distinct = list(dict.fromkeys(names))
     return ", ".join(distinct[:EXAMPLES]) + (
@@ -180,7 +189,7 @@ def _cut(report: Report, used: list[Scanned], cut: Cut | None) -> None:
         f"{same} ({_some(entry.item.name for entry in cut_ones)}); put what differs first"
     )
     for entry in cut_ones:
-        report.marks[entry.content].append("caption is cut")
+        report.mark(entry.content, "caption is cut")
         report.details.append(f"cut: {entry.item.name}: read is only {cut.kept[entry.item.caption]!r}")
 
 
@@ -195,10 +204,10 @@ def _looks(report: Report, used: list[Scanned], looks: Looks, data: DataConfig) 
         if contents:
             for content in contents:
                 if mark:
-                    report.marks[content].append(mark)
+                    report.mark(content, mark)
             names = [entries[content].item.name for content in contents]
             report.advice.append(f"{sentence.format(n=f'{len(contents):,}')} ({_some(names)})")
-            report.details += [f"{mark or 'note'}: {name}" for name in names]
+            report.details += _listed(mark or "note", names)
 
     white = "white " if is_white(data.background) else ""
     other = "gray" if is_white(data.background) else "white"
@@ -239,7 +248,7 @@ def _looks(report: Report, used: list[Scanned], looks: Looks, data: DataConfig) 
     groups = near_duplicates(looks, seen)
     for group in groups:
         for content in group:
-            report.marks[content].append("near-duplicate")
+            report.mark(content, "near-duplicate")
         report.details.append(f"near-duplicates: {', '.join(entries[content].item.name for content in group[:20])}")
     if groups:
         report.advice.append(

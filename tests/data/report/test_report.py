@@ -61,7 +61,7 @@ def test_white_on_white_is_blank_and_another_background_is_proposed(tmp_path: Pa
     report = report_on(tmp_path)
     assert advice(report, "blank").startswith("1 images are blank white squares")
     assert "data.background=gray" in advice(report, "blank") and "snow.png" in advice(report, "blank")
-    assert list(report.marks.values()) == [["blank"]]
+    assert list(report.marks.values()) == [("blank",)]
     assert not any("blank" in line for line in report_on(tmp_path, background="gray").advice)
     assert not any("blank" in line for line in report_on(tmp_path, background="random").advice)
 
