@@ -180,6 +180,7 @@ class DataConfig:
     held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
     max_items: Optional[int] = key("use only so many images, chosen by their content; null: all", at_least=1)
     on_bad_item: OnBadItem = key("a broken image or an empty caption: skip (unless most are bad), skip_any, fail")
+    licence: Optional[str] = key("of the images, for model card and packs; null: what the source states")
     options: Any = key("of the source, by its name", default={})
 
 
@@ -309,7 +310,7 @@ RUNTIME_KEYS = frozenset({
     "model.config", "lora.init_from",  # their contents count
     "data.path", "data.config", "data.revision", "data.split", "data.image_column", "data.text_column",
     "data.captions", "data.trigger", "data.repeats", "data.frame", "data.resample",  # count where they do something
-    "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator",
+    "data.licence", "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator",
     "trainer.devices", "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
     "trainer.gradient_checkpointing", "trainer.compile",
     "callbacks", "logger", "hub", "launcher", "run", "resume_from",

@@ -87,6 +87,7 @@ class Found:
 
     files: what else lies there beside the files of the images, by what it is; of a source that has no files, nothing.
     notes: what was read in another way than it stands there.  is_curated: its images need no looking at.
+    licence: of the images, where the source states one.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -94,6 +95,7 @@ class Found:
     files: Counter[str] = field(default_factory=Counter)
     notes: Tally = field(default_factory=Tally)
     is_curated: bool = False
+    licence: str | None = None
 
 
 def content_key(data: bytes, rendering: Rendering = PLAIN) -> str:

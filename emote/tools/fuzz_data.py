@@ -115,7 +115,7 @@ def _configuration(path: Path, chosen: random.Random) -> DataConfig:
         background=pick(("white", "random", "#123456")), background_caption=None, fit=pick(tuple(Fit)),
         margin=pick((None, 0.1)), frame=pick(tuple(Frame)), resample=pick(tuple(Resample)), flip=False,
         held_out=pick((0.0, 0.2)), max_items=pick((None, None, 3)),
-        on_bad_item=pick((OnBadItem.skip, OnBadItem.skip_any)),
+        on_bad_item=pick((OnBadItem.skip, OnBadItem.skip_any)), licence=None,
     )  # fmt: skip
     return replace(data, caption="an emoji") if data.captions is Captions.one else data
 

@@ -60,6 +60,7 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
     to_hub = start_pushes(config, command)
     this = identify(config)
     decision, base, found, folder, name = this.decision, this.base, this.found, this.folder, this.name
+    config.data.licence = config.data.licence or found.source.licence
     step = config.trainer.max_steps
     with run_lock(folder.root):
         if config.run.fresh:

@@ -47,6 +47,7 @@ def data_config(source: str = "folder", **values: Any) -> DataConfig:
         "held_out": 0.0,
         "max_items": None,
         "on_bad_item": OnBadItem.skip,
+        "licence": None,
     }
     values = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
     return DataConfig(source=source, **{**defaults, **values})

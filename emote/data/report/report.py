@@ -17,7 +17,7 @@ from emote.data.report.looks import Look, Looks, near_duplicates, unusable
 
 EXAMPLES = 3
 MOST_NAMES = 1000  # of one kind, that data.txt lists
-FEW_CONCEPTS = 5  # held out: below it nothing can be said of what was learned
+FEW_CONCEPTS = 5  # held out: below it `evaluation.paired` gives no interval either
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def make_report(scan: Scan, data: DataConfig, looks: Looks, cut: Cut | None) -> 
     _count(report, scan, used, skipped)
     _sizes(report, used, looks, data)
     _captions(report, used, cut)
+    if licence := data.licence or scan.source.licence:
+        report.head.append(f"  licence of the images: {licence}")
     _held_out(report, used, data)
     _skipped(report, skipped)
     _cut(report, used, cut)
