@@ -18,12 +18,11 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "a", "red", "cat
 
 @pytest.fixture(scope="module")
 def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import (
-        BertTokenizer,
-        BlipConfig,
-        BlipForConditionalGeneration,
-        BlipProcessor,
-    )
+    import transformers
+    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipProcessor
+
+    # the plain name needs torchvision since version 5
+    image_processor = getattr(transformers, "BlipImageProcessorPil", None) or transformers.BlipImageProcessor
 
     folder = tmp_path_factory.mktemp("blip")
     (folder / "vocab.txt").write_text("\n".join(WORDS))
