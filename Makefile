@@ -30,7 +30,7 @@ sweep-demo: .venv/installed ## which rank, how long? 12 jobs on the miniature, a
 	$(BIN)/python train.py experiment=sweep/demo
 
 demo: .venv/installed ## draw, compare, cut out and pack in a browser
-	$(BIN)/python scripts/demo.py
+	$(BIN)/emote demo
 
 test: .venv/installed ## the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m 'not slow and not gpu'
@@ -44,7 +44,7 @@ lint: .venv/installed ## ruff and mypy
 	$(BIN)/mypy
 
 notebooks: .venv/installed ## run the notebooks; inference draws with the newest run
-	$(BIN)/python scripts/make_notebooks.py execute=true
+	$(BIN)/emote notebooks execute=true
 
 format: .venv/installed ## let ruff fix and format
 	$(BIN)/ruff check --fix .

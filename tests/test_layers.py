@@ -34,6 +34,8 @@ LAYERS = (
     ("experiments",),
     ("demo",),
     ("tools",),
+    ("commands",),
+    ("__main__",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

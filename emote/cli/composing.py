@@ -6,7 +6,6 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,8 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from emote.cli.keys import LEAVES
 from emote.config import GROUPS, config_schema
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from emote.util.places import CONF
 
 # ValueError and TypeError are Hydra's own for a few mistakes in a defaults list
 COMPOSING_FAILS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError)

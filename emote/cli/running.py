@@ -22,9 +22,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from emote.cli.composing import COMPOSING_FAILS, as_typed, compose_job, for_hydra, sweep_of_files
-from emote.cli.explaining import explained, together
+from emote.cli.explaining import explained
 from emote.config import Config, Engine, problems, to_dataclass
-from emote.util.errors import ConfigError
+from emote.util.errors import ConfigError, together
+from emote.util.places import TRAIN
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def run_sweep(composer: Hydra, words: list[str]) -> int:
         raise ConfigError("a sweep is said once, without torchrun or srun: it starts the processes of its jobs itself")
     check_engine(asked[0][1])
     typed = as_typed(master.hydra)
-    sweep = Sweep.begin(asked, shlex.join(["python", "train.py", "-m", *typed]))
+    sweep = Sweep.begin(asked, shlex.join([*TRAIN.split(), "-m", *typed]))
     callbacks = Callbacks(master)
     callbacks.on_multirun_start(config=master, config_name="config")
     if asked[0][1].launcher.engine is Engine.local:

@@ -15,8 +15,9 @@ from emote.config import DataConfig
 from emote.data.item import Item, Skipped
 from emote.data.naming import concept_of
 from emote.util.errors import ConfigError
+from emote.util.places import TRAIN, how_to_install
 
-INSTEAD = "to train without the Hub: python train.py experiment=quickstart"
+INSTEAD = f"to train without the Hub: {TRAIN} experiment=quickstart"
 
 
 def hub_items(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
@@ -56,7 +57,7 @@ def _load(data: DataConfig) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ConfigError(f'data=hub needs the package datasets: pip install "emote[hub]"; {INSTEAD}') from error
+        raise ConfigError(f"data=hub needs the package datasets: {how_to_install('hub')}; {INSTEAD}") from error
     local = Path(data.path).expanduser()
     path = str(local) if local.exists() else data.path
     try:

@@ -13,10 +13,11 @@ import yaml
 from omegaconf import DictConfig
 
 from emote.cli import compose_config
-from emote.cli.composing import CONF, compose_job, hydra_over_conf
+from emote.cli.composing import compose_job, hydra_over_conf
 from emote.config import Config, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
 from emote.util.errors import ConfigError
+from emote.util.places import CONF
 
 DEFINITION = CONF / "ablation.yaml"
 KEYS = {"experiment": str, "seeds": list, "words": list, "steps": list}

@@ -23,7 +23,7 @@ class Push:
                    default=LATEST)  # fmt: skip
     repo: str | None = key("owner/name; null: where it was to go, or <you>/<name>-<identity>", default=None)
     private: bool = key("a repository that is new is made private", default=True)
-    dir: str = key("where runs are kept", default="runs")
+    runs_dir: str = key("where runs are kept", default="runs")
 
 
 def push_later(words: Push) -> int:
@@ -33,7 +33,7 @@ def push_later(words: Push) -> int:
     """
     if words.repo is not None and not is_hub_name(words.repo):
         raise ConfigError(f"repo must be owner/name, got {words.repo or 'nothing'}")
-    folder = _find(words.run, Path(words.dir))
+    folder = _find(words.run, Path(words.runs_dir))
     with run_lock(folder.root):
         state = State.of(folder.root)
         there = state.pending is not None and (folder.root / state.pending).is_dir()

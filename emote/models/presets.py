@@ -11,12 +11,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-import emote
 from emote.config import ModelConfig
 from emote.util.errors import ConfigError
 from emote.util.hints import nearest
+from emote.util.places import CONF
 
-PRESETS = Path(emote.__file__).resolve().parent.parent / "conf" / "model"
+PRESETS = CONF / "model"
 SHORT_HASH = 10  # hex digits, as A1111 shows them
 LATENTS_SIDE = 64  # of Stable Diffusion 1
 

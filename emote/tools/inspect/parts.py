@@ -23,7 +23,7 @@ from emote.util.quiet import quiet_libraries
 class Parts:
     """A base model, frozen. Tensors go in and come out in float32, whatever the UNet computes in.
 
-    model: as in `scripts/generate.py`: mini, sd15, a diffusers directory, a single file or a Hub name.
+    model: as in `emote generate`: mini, sd15, a diffusers directory, a single file or a Hub name.
     side_px: of the squares that it draws best.
     Raises ConfigError where there is no such model or device.
     """

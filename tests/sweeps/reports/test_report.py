@@ -110,8 +110,8 @@ def test_a_half_finished_sweep_has_a_report(finished: Finished, tmp_path: Path) 
 
 def test_any_runs_can_be_reported_on_by_their_names(finished: Finished, tmp_path: Path) -> None:
     names = sorted(path.name for path in finished.runs.glob("tiny-*"))
-    words = [f"runs=[{names[0]}, {names[1]}]", f"dir={finished.runs}", f"output={tmp_path / 'out'}"]
-    done = subprocess.run([sys.executable, "scripts/report.py", *words], cwd=ROOT, capture_output=True, text=True)
+    words = [f"runs=[{names[0]}, {names[1]}]", f"runs_dir={finished.runs}", f"output={tmp_path / 'out'}"]
+    done = subprocess.run([sys.executable, "-m", "emote", "report", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "report.html")
     here, there = (Cells(both(at)[0]).rows for at in (tmp_path / "out", finished.directory))

@@ -1,18 +1,16 @@
 """Take the README's image of a sweep's report: docs/sweep-report.png.
 
-python scripts/screenshot_report.py                          # the newest sweep in runs/
-python scripts/screenshot_report.py report=runs/sweeps/sweep-demo-0123456789ab/report.html
+emote tools screenshot-report                          # the newest sweep in runs/
+emote tools screenshot-report report=runs/sweeps/sweep-demo-0123456789ab/report.html
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from emote.cli.keywords import run_script
+from emote.cli.keywords import run_command
 from emote.config import key
 from emote.util.errors import ConfigError
 
@@ -24,10 +22,11 @@ class Options:
     report: str | None = key("report.html of a sweep; null: the newest in runs/sweeps", default=None)
     section: str = key("the heading that the image begins with", default="Held-out loss")
     height: int = key("of the image in pixels", at_least=100, at_most=10000, default=1910)
-    out: str = key("where the image goes", default="docs/sweep-report.png")
+    output: str = key("the image's file", default="docs/sweep-report.png")
 
 
-def main(options: Options) -> None:
+def screenshot(options: Options) -> None:
+    """Write the image and print its path. Raises ConfigError without a browser, a report, or the heading."""
     from emote.tools.chromium import chromium
     from emote.util.files import write_with
 
@@ -43,9 +42,8 @@ def main(options: Options) -> None:
             raise ConfigError(f"section must be a heading of the report, got {options.section}")
         top = heading.first.bounding_box()["y"] - 20
         clip = {"x": 0, "y": top, "width": WIDTH_PX, "height": options.height}
-        write_with(Path(options.out), lambda path: page.screenshot(path=path, type="png", clip=clip, full_page=True))
-    print(options.out)
+        write_with(Path(options.output), lambda path: page.screenshot(path=path, type="png", clip=clip, full_page=True))
+    print(options.output)
 
 
-if __name__ == "__main__":
-    sys.exit(run_script(Options, main, __doc__, sys.argv[1:]))
+main = partial(run_command, Options, screenshot, __doc__)
