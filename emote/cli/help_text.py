@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from emote.cli.composing import COMPOSING_FAILS, compose
+from emote.cli.composing import COMPOSING_FAILS, Composer
 from emote.cli.groups import Groups, find_groups
 from emote.cli.keys import LEAVES
 from emote.cli.layout import key_rows, row, shown_type
@@ -37,7 +36,7 @@ Files of your own for the groups: --config-dir my_conf, which is laid out as con
 Flags: --cfg job [--resolve], -m, --config-dir, --version; Hydra's: --hydra-help, --info, --shell-completion."""
 
 
-def help_text(composer: Hydra, words: list[str]) -> str:
+def help_text(composer: Composer, words: list[str]) -> str:
     """What can be typed: sentences, groups with their options, every key with type, default and meaning.
 
     words: `key=value` as typed, by which defaults are shown; of the others, only what is about one of them.
@@ -58,7 +57,7 @@ def help_text(composer: Hydra, words: list[str]) -> str:
     return "\n".join([*lines, "", ENDING])
 
 
-def _about(about: list[str], groups: Groups, composer: Hydra, words: list[str]) -> str:
+def _about(about: list[str], groups: Groups, composer: Composer, words: list[str]) -> str:
     chosen = [group for group in groups.options if group in about]
     names = [name for name in LEAVES for word in about if name.startswith(f"{word}.") or word in name.split(".")]
     if not chosen and not names:
@@ -93,12 +92,12 @@ def _first_sentence(file: Path) -> str:
     return re.split(r"(?<=\.) ", " ".join(comment), maxsplit=1)[0]
 
 
-def _defaults(composer: Hydra, words: list[str]) -> tuple[DictConfig, DictConfig]:
+def _defaults(composer: Composer, words: list[str]) -> tuple[DictConfig, DictConfig]:
     """The composed values twice, with the links between keys and without."""
     try:
-        raw = compose(composer, words)
+        raw = composer.compose(words)
     except COMPOSING_FAILS:
-        raw = compose(composer, [])
+        raw = composer.compose([])
     resolved = raw.copy()
     with suppress(OmegaConfBaseException):
         OmegaConf.resolve(resolved)

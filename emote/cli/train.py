@@ -10,18 +10,18 @@ import typing
 from pathlib import Path
 
 import hydra
-from hydra._internal.hydra import Hydra
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from emote import __version__
 from emote.cli.checking import check
-from emote.cli.composing import compose_job, for_hydra, hydra_over_conf, register_schema
+from emote.cli.composing import Composer, hydra_over_conf, register_schema
 from emote.cli.explaining import explained
 from emote.cli.guard import guarded
 from emote.cli.help_text import help_text
 from emote.cli.keys import LEAVES
 from emote.cli.peers import peer_key
-from emote.cli.running import run_job, run_single, run_sweep
+from emote.cli.running import run_single, run_sweep
 from emote.config import Config, to_dataclass
 from emote.util.errors import ConfigError, together
 from emote.util.hints import did_you_mean, nearest
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
 def _main(argv: list[str]) -> int:
     flags = _read_flags(argv)
     try:
-        if flags.hydra_help or flags.info or flags.shell_completion:
+        if flags.hydra_help or flags.info or flags.shell_completion or flags.cfg in ("hydra", "all"):
             return _leave_to_hydra(argv)
         with hydra_over_conf() as composer:
             return _dispatch(composer, flags)
@@ -48,10 +48,10 @@ def compose_config(words: list[str]) -> Config:
     """The checked configuration that the words of a command line compose to; raises ConfigError with all mistakes."""
     with hydra_over_conf() as composer:
         found = check(composer, words, sweep=False)
-        return to_dataclass(compose_job(composer, found.first, found.composed))
+        return to_dataclass(composer.compose(found.first))
 
 
-def _dispatch(composer: Hydra, flags: argparse.Namespace) -> int:
+def _dispatch(composer: Composer, flags: argparse.Namespace) -> int:
     words: list[str] = flags.words
     if flags.config_dir:
         if not (folder := Path(flags.config_dir).resolve()).is_dir():
@@ -65,7 +65,8 @@ def _dispatch(composer: Hydra, flags: argparse.Namespace) -> int:
         if flags.multirun:
             raise ConfigError("--cfg shows one configuration: leave out -m, and use one value for each key")
         check(composer, words, sweep=False)
-        composer.show_cfg("config", for_hydra(words), flags.cfg, flags.package, flags.resolve)
+        shown = OmegaConf.select(composer.compose(words), flags.package) if flags.package else composer.compose(words)
+        print(OmegaConf.to_yaml(shown, resolve=flags.resolve), end="")
     elif flags.resolve or flags.package:
         raise ConfigError(f"--resolve and --package go with --cfg: {TRAIN} --cfg job --resolve")
     elif check(composer, words, sweep=flags.multirun).sweep:
@@ -116,7 +117,9 @@ def _leave_to_hydra(argv: list[str]) -> int:
     handlers, level = list(root.handlers), root.level
     sys.argv = [saved[0], *argv]
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(
+            print
+        )()  # which shows, and starts nothing
     except SystemExit as leaving:
         return int(leaving.code or 0)
     finally:

@@ -102,19 +102,6 @@ def told(runs: list[tuple[Config, list[str]]], capsys: pytest.CaptureFixture[str
     return type_words
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Callable[[str, str], list[str]]:
-    """Write a YAML file of one's own; returns the words with which it is found."""
-
-    def write(name: str, text: str) -> list[str]:
-        file = tmp_path / "mine" / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        return ["--config-dir", str(tmp_path / "mine")]
-
-    return write
-
-
 # Mistakes in what was typed: each word, and the beginning of the line that tells what is wrong with it
 
 NAMES = {
@@ -193,7 +180,7 @@ ALONE = {
     "lora.rank=${name}": "lora.rank must be an integer: While dereferencing",
     "name=${oc.env:NO_SUCH_VARIABLE}": "name cannot be resolved: ",
     "hydra.foo=1": "unknown key hydra.foo of Hydra's",
-    "hydra/launcher=nope": "hydra/launcher must be one of basic",
+    "hydra/launcher=nope": "hydra/launcher=nope: launcher= says what runs the jobs of a sweep",
 }
 
 
