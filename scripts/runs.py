@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
             return 2
         options[name] = value
 
-    from emote.runs.listing import delete_run, list_runs, print_runs, readable_bytes
+    from emote.runs.listing import delete_run, list_runs, print_runs
+    from emote.util.units import readable_bytes
 
     directory = Path(options["dir"])
     try:

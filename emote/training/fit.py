@@ -17,6 +17,7 @@ from emote.training.callbacks.checkpoint import Checkpoint
 from emote.training.callbacks.follow import Follow
 from emote.training.callbacks.hub import PushToHub
 from emote.training.callbacks.metrics import Metrics
+from emote.training.callbacks.pace import Pace
 from emote.training.callbacks.progress import ProgressLine
 from emote.training.callbacks.samples import Samples
 from emote.training.callbacks.validation import Validation
@@ -87,6 +88,7 @@ def callbacks_of(
     last_row = folder.metrics.keep_until(folder.latest_checkpoint())
     callbacks: list[pl.Callback] = [
         Metrics(folder.metrics, last_row),
+        *([Pace(job.config, job.estimate)] if job.estimate else []),
         ProgressLine(max_steps),
         Samples(job.sampler, folder, wanted.samples.every_steps, max_steps),
         Checkpoint(folder, wanted.checkpoint.every_steps, max_steps, stop),

@@ -73,7 +73,7 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
         echo(f"precision: {decision.reason}")
         if decision.warning:
             echo(f"warning: {decision.warning}")
-        estimate = preflight(config, base, decision, found, folder)
+        estimate = preflight(config, base, this.weights, decision, found, folder)
         if to_hub:
             to_hub.begin(folder.root)
         with timer.phase("cache"):
