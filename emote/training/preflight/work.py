@@ -76,7 +76,7 @@ def count_work(
         pixels = torch.empty(encoded, int(vae.config.in_channels), resolution, resolution)
         latents = torch.empty(decoded, *latent_shape)
     with Counter([*unet.parameters(), *unet.buffers(), *inputs]) as step:
-        predicted = predict(unet.train(), *inputs, size_px=(0, 0))  # XL reads the size, and it takes no time
+        predicted = predict(unet.train(), inputs[0], inputs[1], inputs[2], (0, 0))  # sizes take no time
         forward_flops = step.flops
         predicted.float().square().mean().backward()
     with torch.no_grad():
