@@ -21,11 +21,11 @@ from emote.cli.composing import (
     sweep_of_files,
     without_hydra,
 )
-from emote.cli.explaining import explained, together
+from emote.cli.explaining import explained
 from emote.cli.findings import Findings
 from emote.cli.groups import Groups, find_groups
 from emote.config import problems, to_dataclass
-from emote.util.errors import ConfigError
+from emote.util.errors import ConfigError, together
 
 MOST_COMBINATIONS = 48  # of a sweep that are composed beforehand
 

@@ -15,12 +15,11 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from emote.cli.checking_values import leaf_problem, value_problem
-from emote.cli.explaining import did_you_mean
 from emote.cli.findings import Findings
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, OPEN, SECTIONS, flat
 from emote.cli.unknown_keys import nearest_key, unknown
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 
 MOST_VALUES = 10_000  # of one sweep that are looked at
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -11,17 +10,7 @@ from omegaconf.errors import InterpolationResolutionError, InterpolationValidati
 
 from emote.cli.composing import CONF
 from emote.cli.keys import LEAVES, OPEN, described
-from emote.util.hints import nearest
-
-
-def together(lines: Sequence[str]) -> str:
-    if len(lines) == 1:
-        return lines[0]
-    return "\n".join([f"{len(lines)} mistakes, nothing was started:", *(f"  {line}" for line in lines)])
-
-
-def did_you_mean(guess: str | None) -> str:
-    return f"; did you mean {guess}?" if guess else ""
+from emote.util.hints import did_you_mean, nearest
 
 
 def explained(error: BaseException) -> str:

@@ -16,8 +16,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from omegaconf import MISSING as REQUIRED  # what `key` without a default has
 
 from emote.config import as_text, range_problems
-from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.errors import ConfigError, together
+from emote.util.hints import nearest, not_one_of
 
 T = TypeVar("T")
 
@@ -68,9 +68,7 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
         if required and name not in values and not any(line.startswith(f"{name} ") for line in mistakes):
             mistakes.append(f"{name}= is missing: {entry.metadata['meaning']}")
     if mistakes:
-        if len(mistakes) == 1:
-            raise ConfigError(mistakes[0])
-        raise ConfigError(f"{len(mistakes)} mistakes, nothing was started:\n  " + "\n  ".join(mistakes))
+        raise ConfigError(together(mistakes))
     return schema(**{entries[name].name: value for name, value in values.items()})
 
 
@@ -116,9 +114,7 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         options = [member.name for member in kind]
         if text not in options:
-            close = nearest(text.lower(), options)
-            hint = f"; did you mean {close}?" if close else ""
-            raise ConfigError(f"{name} must be one of {', '.join(options)}, got {text or 'nothing'}{hint}")
+            raise ConfigError(not_one_of(name, text, options))
         return kind[text]
     try:
         return kind(text)

@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from emote.cli.composing import COMPOSING_FAILS, as_typed, compose_job, for_hydra, sweep_of_files
-from emote.cli.explaining import explained, together
+from emote.cli.explaining import explained
 from emote.config import Config, Engine, problems, to_dataclass
-from emote.util.errors import ConfigError
+from emote.util.errors import ConfigError, together
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ from hydra.errors import HydraException
 from emote import __version__
 from emote.cli.checking import check
 from emote.cli.composing import CONF, compose_job, for_hydra, hydra_over_conf, register_schema
-from emote.cli.explaining import did_you_mean, explained, together
+from emote.cli.explaining import explained
 from emote.cli.help_text import help_text
 from emote.cli.keys import LEAVES
 from emote.cli.running import run_job, run_single, run_sweep
 from emote.config import Config, to_dataclass
-from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.errors import ConfigError, together
+from emote.util.hints import did_you_mean, nearest
 
 
 def main(argv: list[str]) -> int:

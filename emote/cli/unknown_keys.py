@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 
-from emote.cli.explaining import did_you_mean
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, SECTIONS
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 
 BY_LAST_PART: dict[str, list[str]] = {}  # rank: lora.rank; seed: seed, lora.seed, …
 for _name in LEAVES:

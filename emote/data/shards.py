@@ -26,12 +26,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emote.util.errors import ConfigError
+from emote.util.files import hash_rest, tensor_header
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 MOST_KEYS = 128  # one file: about 64 to 128 rows, minutes of work at most, and 8 to 250 MB
-CHUNK_BYTES = 1 << 20
 WAIT_SECONDS = 1.0
 
 Group = tuple[str, ...]
@@ -179,11 +179,10 @@ def _serialise(
     metadata = {"keys": json.dumps(group), "bad": _json(bad), "recipe": _json(recipe)}
     digest = _content_hash(metadata)
     digest.update(rows)
-    # written here, since the library's own writer puts metadata in an order that differs from run to run
-    header = {**json.loads(bare[8:start]), "__metadata__": {**metadata, "sha256": digest.hexdigest()}}
-    text = _json(header).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the rows aligned
-    return [len(text).to_bytes(8, "little"), text, rows]
+    return [
+        tensor_header({**json.loads(bare[8:start]), "__metadata__": {**metadata, "sha256": digest.hexdigest()}}),
+        rows,
+    ]
 
 
 def _content_hash(metadata: Mapping[str, str]) -> Any:
@@ -231,10 +230,9 @@ def verify(path: Path, group: Group) -> Shard:
             raise Damaged("its header cannot be read") from error
         if size - 8 - header_bytes != end:
             raise Damaged(f"it is {size:,} bytes, not {8 + header_bytes + end:,}")
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
+        checksum = hash_rest(file, digest)
     good = tuple(key for key in group if key not in bad)
-    if digest.hexdigest() != expected or tuple(keys) != group or rows != {len(good)}:
+    if checksum != expected or tuple(keys) != group or rows != {len(good)}:
         raise Damaged("its checksum is wrong")
     return Shard(path, good, bad, shapes)
 

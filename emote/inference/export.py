@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from emote.config import ModelConfig, key
-from emote.util.errors import ConfigError
+from emote.util.errors import ConfigError, together
+from emote.util.progress import progress_bar
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -94,10 +94,8 @@ def _check_words(words: Export) -> None:
     if words.to is not Target.fuse:
         mistakes += ["model= is for to=fuse alone"] if words.model else []
         mistakes += ["scale= is for to=fuse alone"] if words.scale != 1 else []
-    if len(mistakes) > 1:
-        raise ConfigError(f"{len(mistakes)} mistakes, nothing was started:\n  " + "\n  ".join(mistakes))
     if mistakes:
-        raise ConfigError(mistakes[0])
+        raise ConfigError(together(mistakes))
 
 
 def _find_file(words: Export) -> Path:
@@ -254,11 +252,10 @@ def _say(console: Console, text: str) -> None:
 
 @contextmanager
 def _bar(what: str, console: Console) -> Iterator[Callable[[int], Callable[[], None]]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar(console, transient=True) as progress:
 
         def begin(total: int) -> Callable[[], None]:
-            task = progress.add_task(what, total=total)
+            task = progress.add_task(what, total=total, note="")
             return lambda: progress.advance(task)
 
         yield begin

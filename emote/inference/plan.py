@@ -15,7 +15,7 @@ from emote.inference.request import Request
 from emote.inference.resolve_adapter import GUIDANCE, Adapter, find_adapter
 from emote.models.presets import Base, find_base, model_named
 from emote.runs.find import LATEST
-from emote.util.errors import ConfigError
+from emote.util.errors import ConfigError, together
 
 T = TypeVar("T")
 BASE_ALONE = "base"
@@ -66,8 +66,7 @@ class Mistakes:
 
     def complain(self) -> None:
         if self.lines:
-            several = f"{len(self.lines)} mistakes, nothing was drawn:\n  "
-            raise ConfigError((several if len(self.lines) > 1 else "") + "\n  ".join(self.lines))
+            raise ConfigError(together(self.lines, "nothing was drawn"))
 
 
 def plan_images(options: Options) -> Plan:
