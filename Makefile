@@ -33,7 +33,7 @@ demo: .venv/installed ## draw, compare, cut out and pack in a browser
 	$(BIN)/emote demo
 
 test: .venv/installed ## the tests that take minutes
-	$(BIN)/python -m pytest -n auto -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 test-all: .venv/installed ## the slow ones as well
 	$(BIN)/python -m pytest -n auto

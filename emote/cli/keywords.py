@@ -17,7 +17,7 @@ from emote.cli.layout import key_rows, shown_type
 from emote.cli.peers import no_such_key, peer_key
 from emote.config import as_text, range_problems
 from emote.util.errors import ConfigError, together
-from emote.util.hints import did_you_mean, nearest
+from emote.util.hints import did_you_mean, nearest, not_one_of
 
 T = TypeVar("T")
 HELP = ("-h", "--help")
@@ -135,8 +135,7 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         options = [member.name for member in kind]
         if text not in options:
-            hint = did_you_mean(nearest(text.lower(), options))
-            raise ConfigError(f"{name} must be one of {', '.join(options)}, got {text or 'nothing'}{hint}")
+            raise ConfigError(not_one_of(name, text, options))
         return kind[text]
     try:
         return kind(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,8 +29,3 @@ class Skipped:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
-
-
-def content_key(item: Item) -> str:
-    """SHA-256 of the encoded bytes, in hex: what an image is, wherever it lies. Raises OSError."""
-    return hashlib.sha256(item.read()).hexdigest()

@@ -15,6 +15,7 @@ from emote.runs.find import LATEST, find_run, finished_runs, nearest_run
 from emote.runs.lock import run_lock
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
+from emote.util.hints import did_you_mean
 
 
 @dataclass
@@ -64,8 +65,8 @@ def _find(run: str, runs_dir: Path) -> RunFolder:
     """Raises ConfigError where there is no such run, or several."""
     if folder := find_run(run, runs_dir):
         return folder
-    close = nearest_run(run, finished_runs(runs_dir))
-    raise ConfigError(f"run={run} is no run in {runs_dir}" + (f"; did you mean {close}?" if close else ""))
+    guess = nearest_run(run, finished_runs(runs_dir))
+    raise ConfigError(f"run={run} is no run in {runs_dir}{did_you_mean(guess)}")
 
 
 def _last(folder: RunFolder) -> Path:

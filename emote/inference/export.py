@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from emote.config import ModelConfig, key
 from emote.util.errors import ConfigError, together
+from emote.util.progress import progress_bar
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -252,11 +252,10 @@ def _say(console: Console, text: str) -> None:
 
 @contextmanager
 def _bar(what: str, console: Console) -> Iterator[Callable[[int], Callable[[], None]]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar(console, transient=True) as progress:
 
         def begin(total: int) -> Callable[[], None]:
-            task = progress.add_task(what, total=total)
+            task = progress.add_task(what, total=total, note="")
             return lambda: progress.advance(task)
 
         yield begin

@@ -66,7 +66,7 @@ class Mistakes:
 
     def complain(self) -> None:
         if self.lines:
-            raise ConfigError(together(self.lines))
+            raise ConfigError(together(self.lines, "nothing was drawn"))
 
 
 def plan_images(options: Options) -> Plan:

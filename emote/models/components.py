@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,13 @@ def load_unet(
 ) -> UNet2DConditionModel:
     """The denoiser, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
     return _load_weights(UNet2DConditionModel, path, "unet", dtype, variant).to(device)
+
+
+def build_empty(kind: Any, path: Path, part: str, dtype: torch.dtype) -> Any:
+    """A part by its configuration alone, on the meta device, where weights have shapes and take no memory."""
+    with torch.device("meta"):
+        model = kind.from_config(json.loads((Path(path) / part / "config.json").read_text(encoding="utf-8")))
+    return nn.Module.to(model, dtype).eval()  # diffusers' own `to` warns of what is computed
 
 
 def load_scheduler(path: Path) -> DDPMScheduler:

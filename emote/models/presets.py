@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from emote.config import ModelConfig
 from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 from emote.util.places import CONF
 
 PRESETS = CONF / "model"
@@ -64,11 +64,9 @@ def model_named(name: str) -> ModelConfig:
     if name and ("/" in name or Path(name).exists()):
         return ModelConfig(**known | {"path": name})
     options = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    close = nearest(name, options)
-    hint = f"; did you mean {close}?" if close else ""
     raise ConfigError(
         f"model must be {', '.join(options)}, a diffusers directory, a .safetensors file or a Hub name, "
-        f"got {name or 'nothing'}{hint}"
+        f"got {name or 'nothing'}{did_you_mean(nearest(name, options))}"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from emote.models.single_file import OneFile, hash_part
 from emote.util.errors import ConfigError
-from emote.util.files import write_bytes
+from emote.util.files import hash_rest, write_bytes
 
 # part of the model → how its weight files are called; a scheduler has none
 STEMS = {
@@ -103,8 +103,5 @@ def _remembered(file: Path, of: str, cache_dir: Path | None, compute: Callable[[
 
 
 def _hash(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
+        return hash_rest(stream, hashlib.sha256())

@@ -8,8 +8,10 @@ import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 from emote.util.places import CHECKOUT
 
@@ -46,6 +48,8 @@ def package_versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
+    import torch  # late: a list of runs needs none
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -55,12 +59,16 @@ def device_name(device: torch.device) -> str:
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int | None]:
     """host: largest resident size of this process.  device: largest allocation, None without a GPU."""
+    import torch  # late: a list of runs needs none
+
     on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return {"host": _peak_resident(), "device": on_device}
 
 
 def reset_peak_memory() -> None:
     """Forget the peaks so far, where the system can (Linux): several runs in one process each have their own."""
+    import torch  # late: a list of runs needs none
+
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_initialized():

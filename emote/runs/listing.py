@@ -17,6 +17,7 @@ from rich.table import Table
 from emote.config import key
 from emote.runs.find import HOW_TO_TRAIN, list_run_folders, matching_runs
 from emote.util.errors import ConfigError
+from emote.util.units import readable_bytes, readable_seconds
 
 
 @dataclass
@@ -103,21 +104,6 @@ def print_runs(rows: list[RunRow], console: Console) -> None:
             "–" if row.train_loss is None else f"{row.train_loss:.4f}",
             "–" if row.held_out_loss is None else f"{row.held_out_loss:.4f}",
             readable_bytes(row.size_bytes),
-            readable_age(row.age_seconds),
+            readable_seconds(row.age_seconds),
         )
     console.print(table)
-
-
-def readable_bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def readable_age(seconds: float) -> str:
-    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.0f} days"

@@ -9,8 +9,8 @@ class ConfigError(Exception):
     """A mistake of the user's: what is wrong and what to do, in a few lines. Only entry points exit on it."""
 
 
-def together(lines: Sequence[str]) -> str:
-    """One mistake as it is, several as a list that says that nothing was started."""
-    if len(lines) == 1:
-        return lines[0]
-    return "\n".join([f"{len(lines)} mistakes, nothing was started:", *(f"  {line}" for line in lines)])
+def together(mistakes: Sequence[str], outcome: str = "nothing was started") -> str:
+    """One mistake as it is; several with their number, a line each."""
+    if len(mistakes) == 1:
+        return mistakes[0]
+    return "\n".join([f"{len(mistakes)} mistakes, {outcome}:", *(f"  {line}" for line in mistakes)])

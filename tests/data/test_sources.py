@@ -210,10 +210,10 @@ def test_a_directory_that_is_wrong_is_an_error_that_says_what_to_do(tmp_path: Pa
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.png").write_bytes(bytes_of(0))
     for path, message in (
-        (None, r"say data\.path=…"),
-        (tmp_path / "none", r"does not exist; say data\.path="),
+        (None, r"set data\.path=…"),
+        (tmp_path / "none", r"does not exist; set data\.path="),
         (tmp_path / "empty", r"holds no images; put files such as \.png"),
-        (tmp_path / "file.png", r"is a file; say data\.path="),
+        (tmp_path / "file.png", r"is a file; set data\.path="),
     ):
         with pytest.raises(ConfigError, match=message):
             open_source(data_config(path=path))

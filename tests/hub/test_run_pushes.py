@@ -145,7 +145,7 @@ def test_the_same_command_pushes_what_is_pending_without_training(
     hub.stop()
     path = tiny_run(**PUSH, **SHORT)
     hub.start()
-    monkeypatch.setattr("emote.training.run.fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("emote.training.complete.fit", lambda *_: pytest.fail("trained again"))
     assert tiny_run(**PUSH, **SHORT) == path
     assert repository().files[ADAPTER] == adapter_of(path)
 
@@ -168,7 +168,7 @@ def test_what_a_stopped_run_had_pending_is_pushed_when_it_goes_on(
     assert State.of(folder).pending == "snapshots/000001"
     hub.start()
     with monkeypatch.context() as patch:  # before a step is done
-        patch.setattr("emote.training.run.encode_data", lambda *_: background.time.sleep(60))
+        patch.setattr("emote.training.complete.encode_data", lambda *_: background.time.sleep(60))
         patch.setattr(background.time, "sleep", lambda seconds: wait_for_commit(repository))
         with pytest.raises(StopIteration):
             run(config, [])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emote.runs.listing import delete_run, list_runs, print_runs, readable_age, readable_bytes
+from emote.runs.listing import delete_run, list_runs, print_runs
 from emote.util.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -103,21 +103,6 @@ def test_the_table_shows_what_a_row_holds(runs: Path) -> None:
     assert len(lines) == 4
     assert lines[1].split() == ["quickstart-aab111222333", "400", "400", "0.1250", "0.2500", "2", "kB", "60", "s"]
     assert lines[2].split()[1:5] == ["–", "20", "–", "–"]
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (12_345_678, "12 MB"), (3_210_000_000, "3.2 GB")],
-)
-def test_bytes_are_read_at_a_glance(count: int, text: str) -> None:
-    assert readable_bytes(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "5 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (172_800, "2 days")]
-)
-def test_ages_are_read_at_a_glance(seconds: float, text: str) -> None:
-    assert readable_age(seconds) == text
 
 
 def test_the_script_lists_and_deletes(runs: Path) -> None:

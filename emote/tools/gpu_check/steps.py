@@ -22,8 +22,7 @@ from emote.models.precision import Decision
 from emote.tools.gpu_check.findings import NOT_FUSED, CheckConfig, Measured
 from emote.training.module import LoraModule
 from emote.training.precision import ScaledFloat32Adapter, precision_plugin
-from emote.training.preflight.estimate import memory_by_phase
-from emote.training.preflight.speed import speed_of
+from emote.training.preflight.estimate import SHARE_REACHED, matmul_rate, seconds_of_pass
 from emote.training.preflight.work import count_work
 
 # What PyTorch calls its ways to attend
@@ -40,9 +39,8 @@ def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     device = decision.device
     lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None)
     work = count_work(base, lora, config.resolution, config.batch_size, decision.frozen)
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base, subfolder="unet"))
-    unet = fill_randomly(unet.to(decision.frozen).to_empty(device=device)).eval()
+    unet = components.build_empty(UNet2DConditionModel, base, "unet", decision.frozen)
+    unet = fill_randomly(unet.to_empty(device=device)).eval()
     attach(unet, lora)
     unet.to(device)
     empty = torch.zeros(*work.text_shape)
@@ -64,7 +62,7 @@ def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     memory: tuple[int | None, int | None] = (None, None)
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
-    speed = speed_of(work.step, decision)
+    rate = SHARE_REACHED * matmul_rate(device, decision.frozen)
     return Measured(
         losses=watch.losses,
         grad_norms=watch.grad_norms,
@@ -77,8 +75,8 @@ def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
         skipped_steps=sum(not math.isfinite(norm) for norm in watch.grad_norms),
         final_scale=plugin.scaler.get_scale() if isinstance(plugin, ScaledFloat32Adapter) and plugin.scaler else None,
         estimate={
-            "seconds_per_step": speed.seconds, "peak_bytes": memory_by_phase(work, decision)["train"],
-            "basis": speed.basis,
+            "seconds_per_step": seconds_of_pass(work, rate, device), "peak_bytes": work.memory["train"],
+            "basis": f"{rate / 1e12:.3g} TFLOP/s, half of what a matrix product reached",
         },
     )  # fmt: skip
 

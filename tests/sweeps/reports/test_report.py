@@ -153,7 +153,7 @@ def test_the_page_opens_in_a_browser_and_asks_for_nothing(
     assert [address for address in asked if not address.startswith("data:")] == [url] and said == []
     assert page.locator("script").count() == 0
     assert page.eval_on_selector_all("img", "all => all.map(i => i.naturalWidth)") == [32] * (2 * 3)
-    assert page.locator(".heat").count() == 4 and page.locator("svg .dot").count() == 4
+    assert page.locator(".heat").count() == 4 and page.locator("figure svg").count() == 1
     assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
