@@ -2,7 +2,9 @@
 #   make quickstart   set up, train the miniature on OpenMoji, show where the before/after picture is
 #   make test         set up and run the tests
 PYTHON ?= python3
+# options of pip for the installation, such as --extra-index-url; what pip is configured with counts without them
 PIP_ARGS ?=
+export PIP_ARGS
 BIN := .venv/bin
 # Windows (Git Bash): BIN is .venv/Scripts
 ifeq ($(OS),Windows_NT)
@@ -14,13 +16,12 @@ endif
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
-	@echo
-	@echo "  A Linux machine without GPU saves gigabytes with the CPU build of torch:"
-	@echo "  make quickstart PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'"
 
+# constraints.txt names releases that need Python 3.11
 .venv/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[hub,wandb,demo,sweep,joblib,dev]'
+	@pinned=$$($(BIN)/python -c 'import sys; print("--constraint constraints.txt" * (sys.version_info >= (3, 11)))'); \
+	$(BIN)/python scripts/install.py $$pinned --editable '.[hub,wandb,demo,sweep,joblib,dev]'
 	@touch $@
 
 quickstart: .venv/installed ## train the miniature on OpenMoji, before and after as a picture
