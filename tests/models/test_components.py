@@ -141,6 +141,7 @@ def test_tokenizer_files_that_repeat_the_one_file_change_no_fingerprint(tmp_path
     (folder / "vocab.json").unlink()
     (folder / "merges.txt").unlink()
     assert fingerprints(model) == both
+    assert components.load_tokenizer(model)("a red apple").input_ids  # with any release of transformers
     (folder / "merges.txt").write_text("#version: 0.2\na b</w>\n")
     another = fingerprints(model)["text_encoder"]
     assert another != both["text_encoder"]
