@@ -12,7 +12,7 @@ BIN := .venv/Scripts
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart sweep-demo demo test test-all lint notebooks format clean
+.PHONY: help quickstart sweep-demo demo test test-all test-floors lint notebooks format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,25 @@ help: ## show this list
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@pinned=$$($(BIN)/python -c 'import sys; print("--constraint constraints.txt" * (sys.version_info >= (3, 11)))'); \
 	$(BIN)/python scripts/install.py $$pinned --editable '.[hub,wandb,demo,sweep,joblib,dev]'
+	@touch $@
+
+# the lowest releases that pyproject.toml allows of the libraries that change most, and torch as everywhere
+FLOOR_PACKAGES := diffusers|transformers|peft|pytorch-lightning|hydra-core
+FLOORS := .venv/floors/$(notdir $(BIN))
+
+.venv/floors/installed: .venv/installed
+	@test -x $(FLOORS)/python || $(BIN)/python -m venv .venv/floors
+	@sed -nE 's/^ *"($(FLOOR_PACKAGES))>=([0-9.]+).*/\1==\2/p' pyproject.toml > .venv/floors/floors.txt
+	@grep -vE '^($(FLOOR_PACKAGES)|huggingface-hub|tokenizers)==' constraints.txt > .venv/floors/constraints.txt
+	$(FLOORS)/python scripts/install.py --constraint .venv/floors/constraints.txt --requirement .venv/floors/floors.txt \
+	  --editable . pytest pytest-xdist
+	@touch $@
+
+# adapter files load in an older diffusers than we draw with
+.venv/diffusers-0.34/installed: .venv/floors/installed
+	@test -x $(@D)/$(notdir $(BIN))/python || $(BIN)/python -m venv $(@D)
+	$(@D)/$(notdir $(BIN))/python scripts/install.py --constraint .venv/floors/constraints.txt \
+	  diffusers==0.34.0 transformers==4.57.1 peft==0.17.0 torch
 	@touch $@
 
 quickstart: .venv/installed ## train the miniature on OpenMoji, before and after as a picture
@@ -38,6 +57,14 @@ test: .venv/installed ## the tests that take minutes
 
 test-all: .venv/installed ## the slow ones as well
 	$(BIN)/python -m pytest -n auto
+
+# adapters, training and drawing
+FLOOR_TESTS := tests/lora tests/models tests/diffusion tests/inference tests/test_mini.py \
+  $(addprefix tests/training/test_,micro_batch.py module.py precision.py run.py samples.py v_prediction.py warm_start.py)
+
+test-floors: .venv/diffusers-0.34/installed ## the oldest diffusers, transformers, peft, Lightning, Hydra that will do
+	OLDER_DIFFUSERS=.venv/diffusers-0.34/$(notdir $(BIN))/python \
+	  $(FLOORS)/python -m pytest -n auto -m 'not slow and not gpu' $(FLOOR_TESTS)
 
 lint: .venv/installed ## ruff and mypy
 	$(BIN)/ruff check .
