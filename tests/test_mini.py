@@ -48,6 +48,20 @@ def test_a_stock_pipeline_loads_it() -> None:
     assert pipeline.unet.dtype == torch.float32 and pipeline.scheduler.config.num_train_timesteps == 1000
 
 
+def test_every_release_of_transformers_cuts_captions_into_the_same_tokens() -> None:
+    """Transformers 5 reads tokenizer.json, and 4 the two files beside it: `make test-floors` runs this with 4."""
+    from tokenizers import Tokenizer
+    from transformers import CLIPTokenizer
+
+    whole = Tokenizer.from_file(str(MINI / "tokenizer" / "tokenizer.json"))
+    whole.no_padding()
+    names = [name for name, _ in catalogue().values()]
+    captions = [f"An emoji of {name}" for name in (*names, "", "NAÏVE  Piñata", "№ 5’s 1234", "😀 it's")]
+    expected = [tokens.ids for tokens in whole.encode_batch(captions)]
+    for tokenizer in (components.load_tokenizer(MINI), CLIPTokenizer.from_pretrained(MINI / "tokenizer")):
+        assert tokenizer(captions).input_ids == expected
+
+
 def test_images_survive_the_autoencoder(held_out: tuple[list[str], torch.Tensor]) -> None:
     _, held_out_pixels = held_out
     vae = components.load_vae(MINI)

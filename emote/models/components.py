@@ -14,7 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPTokenizerFast
 
 from emote.models.locate import locate as locate  # the first step of loading
 from emote.models.single_file import OneFile, load_part
@@ -28,7 +28,8 @@ TEXT_ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelW
 
 def load_tokenizer(path: Path, part: str = "tokenizer") -> CLIPTokenizer:
     """part: tokenizer, or tokenizer_2 of XL."""
-    return _load(path, part, lambda: CLIPTokenizer.from_pretrained(Path(path) / part))
+    # of transformers 4, this class alone reads tokenizer.json; of 5, it is CLIPTokenizer itself
+    return _load(path, part, lambda: CLIPTokenizerFast.from_pretrained(Path(path) / part))
 
 
 def load_text_encoder(
