@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 from emote.util.registry import Kind
 
 # What can be added with one file: see docs/extending.md
@@ -481,8 +481,7 @@ def _colour_problems(background: str) -> Iterator[str]:
     try:
         ImageColor.getrgb(background)
     except ValueError:
-        close = nearest(background.lower(), [RANDOM_BACKGROUND, *ImageColor.colormap])
-        hint = f"; did you mean {close}?" if close else ""
+        hint = did_you_mean(nearest(background.lower(), [RANDOM_BACKGROUND, *ImageColor.colormap]))
         yield f"data.background must be random or a CSS colour such as white or #ffcc00, got {background!r}{hint}"
 
 

@@ -1,1 +1,1 @@
-"""What `emote <command>` calls: one module a command, each with `main(arguments)`."""
+"""The commands of `emote`, one a file: its docstring is its help, `main` takes the words after its name."""

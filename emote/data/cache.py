@@ -22,13 +22,15 @@ from torch import Tensor
 from emote.data.background import colour_count, colours_of, is_white, pixels_of
 from emote.data.images import BadImage, Layout, decode_for, is_transparent, lay_out
 from emote.data.item import Item, content_key
-from emote.data.shards import Group, Rows, Shards, complete
+from emote.data.shards import Group, Rows, Shards, complete, existing
 from emote.util.errors import ConfigError
 
 ImageEncoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 """float32 [B, 3, H, W] in [-1, 1] to the posterior's mean and log-variance, each [B, C, h, w]."""
 TextEncoder = Callable[[list[str]], Tensor]
 """B captions to their embeddings [B, T, D]."""
+
+TEXT_BATCH = 64  # captions; part of the cache's identity, as the bits depend on it
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -125,16 +127,9 @@ def build_latents(
     convolution depend on it.  workers: threads that decode ahead.
     Raises ConfigError for values that are not finite, an image that changes while it is read, a full disk.
     """
-    variants = tuple(Variant(n, mirror) for n in range(colour_count(layout.background)) for mirror in mirrored)
+    variants = _variants(layout, mirrored)
     white = is_white(layout.background)
-    recipe: dict[str, Any] = {
-        "encoder": encoder_key,
-        "layout": {**asdict(layout), "background": pixels_of(layout.background)},
-        "variants": list(mirrored),
-        "batch": batch_size,
-    }
-    if not white:
-        recipe["transparent"] = True  # the shards say of each image whether the background shows
+    recipe = _image_recipe(layout, mirrored, encoder_key, batch_size)
 
     def make(groups: list[Group], advance: Callable[[int], None]) -> Generator[Rows, None, None]:
         encode: ImageEncoder | None = None
@@ -161,12 +156,49 @@ def build_latents(
     return Latents(complete(items, Path(directory) / "latents", recipe, make, "images", workers), variants)
 
 
+def cached_latents(
+    contents: Iterable[str], layout: Layout, mirrored: tuple[bool, ...], encoder_key: str, directory: Path,
+    batch_size: int = 16,
+) -> Latents:  # fmt: skip
+    """What `build_latents` would not encode again, by the names and headers of files; no checksum is verified."""
+    recipe = _image_recipe(layout, mirrored, encoder_key, batch_size)
+    return Latents(existing(contents, Path(directory) / "latents", recipe), _variants(layout, mirrored))
+
+
+def cached_text(
+    captions: Iterable[str], encoder_key: str, directory: Path, batch_size: int = TEXT_BATCH
+) -> TextEmbeddings:
+    """What `build_text` would not encode again, as `cached_latents`."""
+    keys = {caption_key(caption) for caption in {*captions, ""}}
+    return TextEmbeddings(existing(keys, Path(directory) / "text", _text_recipe(encoder_key, batch_size)))
+
+
+def _variants(layout: Layout, mirrored: tuple[bool, ...]) -> tuple[Variant, ...]:
+    return tuple(Variant(n, mirror) for n in range(colour_count(layout.background)) for mirror in mirrored)
+
+
+def _image_recipe(layout: Layout, mirrored: tuple[bool, ...], encoder_key: str, batch_size: int) -> dict[str, Any]:
+    recipe: dict[str, Any] = {
+        "encoder": encoder_key,
+        "layout": {**asdict(layout), "background": pixels_of(layout.background)},
+        "variants": list(mirrored),
+        "batch": batch_size,
+    }
+    if not is_white(layout.background):
+        recipe["transparent"] = True  # the shards say of each image whether the background shows
+    return recipe
+
+
+def _text_recipe(encoder_key: str, batch_size: int) -> dict[str, Any]:
+    return {"encoder": encoder_key, "batch": batch_size}
+
+
 def build_text(
     captions: Iterable[str],
     load_encoder: Callable[[], TextEncoder],
     encoder_key: str,
     directory: Path,
-    batch_size: int = 64,
+    batch_size: int = TEXT_BATCH,
 ) -> TextEmbeddings:
     """Encode every distinct caption, and the empty one (caption dropout and guidance need it), but those cached.
 
@@ -187,7 +219,7 @@ def build_text(
                 advance(len(batch))
             yield {"embedding": torch.cat(embeddings)}, {}
 
-    recipe = {"encoder": encoder_key, "batch": batch_size}
+    recipe = _text_recipe(encoder_key, batch_size)
     return TextEmbeddings(complete(by_key, Path(directory) / "text", recipe, make, "captions"))
 
 

@@ -20,8 +20,9 @@ from emote.data.reading.tables import Columns
 from emote.data.reading.text import TEXT_KEYS
 from emote.data.reading.wording import caption_of, needs_words, spoken
 from emote.util.errors import ConfigError
+from emote.util.places import TRAIN, how_to_install
 
-INSTEAD = "to train without the Hub: python train.py experiment=quickstart"
+INSTEAD = f"to train without the Hub: {TRAIN} experiment=quickstart"
 
 
 def hub_items(data: DataConfig) -> Found:
@@ -103,7 +104,7 @@ def _load(data: DataConfig) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ConfigError(f'data=hub needs the package datasets: pip install "emote[hub]"; {INSTEAD}') from error
+        raise ConfigError(f"data=hub needs the package datasets: {how_to_install('hub')}; {INSTEAD}") from error
     local = Path(data.path).expanduser()
     path = str(local) if local.exists() else data.path
     try:

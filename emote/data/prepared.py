@@ -20,7 +20,17 @@ from torch.utils.data import Dataset
 
 from emote.config import DataConfig, OnBadItem
 from emote.data.background import caption_over, colours_of, is_white
-from emote.data.cache import ImageEncoder, Latents, TextEmbeddings, TextEncoder, ahead, build_latents, build_text
+from emote.data.cache import (
+    ImageEncoder,
+    Latents,
+    TextEmbeddings,
+    TextEncoder,
+    ahead,
+    build_latents,
+    build_text,
+    cached_latents,
+    cached_text,
+)
 from emote.data.images import Layout
 from emote.data.item import PLAIN, Found, Item, Rendering, Skipped, content_key
 from emote.data.order import item_at, variant_at
@@ -251,6 +261,28 @@ def prepare(
         text=text,
         skipped=[*scan.skipped, *undecoded],
     )
+
+
+def count_uncached(
+    scan: Scan, data: DataConfig, image_encoder_key: str, text_encoder_key: str, cache_dir: Path, prompts: Iterable[str]
+) -> tuple[int, int]:
+    """How many images and captions `prepare` would encode; only names and headers of the cache's files are read.
+
+    Captions that depend on whether an image is transparent count as missing until the image itself is cached.
+    """
+    contents = {entry.content for entry in scan.entries}
+    mirrored = (False, True) if data.flip else (False,)
+    at_once = encoded_at_once(data.resolution)
+    latents = cached_latents(contents, layout_of(data), mirrored, image_encoder_key, cache_dir, at_once)
+    captions = {*prompts, ""}
+    for entry in scan.entries:
+        if entry.content in latents:
+            captions.update(captions_of(entry.item.caption, entry.content, latents, data))
+        elif entry.content not in latents.bad:
+            captions.add(entry.item.caption)
+    text = cached_text(captions, text_encoder_key, cache_dir)
+    images = sum(content not in latents and content not in latents.bad for content in contents)
+    return images, sum(caption not in text for caption in captions)
 
 
 class TrainingSet(Dataset):

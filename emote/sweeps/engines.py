@@ -28,6 +28,7 @@ from emote.sweeps.job import work
 from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import write_text
+from emote.util.places import how_to_install
 
 SAVING_S = 120  # before Slurm's time limit
 LONGEST_LOOK_S = 10.0
@@ -42,7 +43,7 @@ def check_engine(config: Config) -> None:
     if engine is Engine.slurm and shutil.which("sbatch") is None:
         raise ConfigError("launcher=slurm needs sbatch, which is not found; say the command on a node of the cluster")
     if engine in (Engine.joblib, Engine.ray) and find_spec(engine.name) is None:
-        raise ConfigError(f"launcher={engine.name} needs {engine.name}: pip install -e '.[{engine.name}]'")
+        raise ConfigError(f"launcher={engine.name} needs {engine.name}: {how_to_install(engine.name)}")
 
 
 @contextmanager

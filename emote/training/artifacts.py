@@ -24,7 +24,6 @@ from emote.runs.metrics_file import Row
 from emote.runs.run_folder import RunFolder
 from emote.training.job import Job
 from emote.training.module import LoraModule
-from emote.training.preflight.check import print_comparison
 from emote.training.summary import summarise
 from emote.util.console import echo
 from emote.util.files import write_json, write_text
@@ -137,8 +136,6 @@ def write_artifacts(job: Job, base_scores: list[float], command: list[str], star
     write_config(job.config, artifacts.path / "config.yaml")
     summary = summarise(job, command, started_at, rows, compared, timer)
     path = artifacts.finish(summary)
-    if job.estimate:
-        print_comparison(job.estimate, summary["seconds_per_step"], summary["peak_memory_bytes"])
     print_result(path, compared, job.prepared)
     return path
 

@@ -8,16 +8,9 @@ Each image gets a .txt of its name, which `data=folder` reads. The model is down
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
+from emote.cli.keywords import run_command
+from emote.tools.captioner import CaptionOptions, caption_folder
 
-def main(arguments: list[str]) -> int:
-    """Do what the words say; returns the exit code."""
-    from emote.cli.keywords import run_script
-    from emote.tools.captioner import CaptionOptions, caption_folder
-
-    return run_script(CaptionOptions, caption_folder, __doc__, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+main = partial(run_command, CaptionOptions, caption_folder, __doc__)
