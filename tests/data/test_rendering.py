@@ -109,7 +109,7 @@ def test_text_in_an_svg_is_drawn_with_the_machines_fonts(monkeypatch: pytest.Mon
         return draw(**words)
 
     monkeypatch.setattr(resvg_py, "svg_to_bytes", watched)
-    decode(TEXT_SVG.encode(), 64, rendering)
+    assert decode(TEXT_SVG.encode(), 64, rendering).getchannel("A").getextrema()[1] == 255
     decode(SVG.encode(), 64)
     assert asked == [False, True]
 

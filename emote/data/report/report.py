@@ -223,7 +223,7 @@ def _looks(report: Report, used: list[Scanned], looks: Looks, data: DataConfig) 
         (c for c, look in seen.items() if look.width * look.height > MAX_PIXELS))  # fmt: skip
     say("not drawn in full", "{n} SVG files link other files or hold HTML, which is not drawn; embed what they show",
         (c for c, look in seen.items() if look.links))  # fmt: skip
-    say("", "{n} SVG files hold text, drawn with this machine's fonts; turn it into paths where that matters",
+    say("", "{n} SVG files hold text, drawn with this machine's fonts or DejaVu Sans; as paths it would be sure",
         (c for c in seen if entries[c].item.rendering.fonts))  # fmt: skip
     animated = [c for c, look in seen.items() if look.frames > 1]
     if animated:
