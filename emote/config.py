@@ -22,6 +22,12 @@ from emote.util.registry import Kind
 
 # What can be added with one file: see docs/extending.md
 SOURCE = Kind("source", "emote.data.sources", "read_source")
+OPTIMIZER = Kind("optimizer", "emote.training.optimizers", "build_optimizer")
+OBJECTIVE = Kind("objective", "emote.diffusion.objectives", "training_error")
+WEIGHTING = Kind("loss_weighting", "emote.diffusion.weightings", "loss_weight")
+METRIC = Kind("metric", "emote.evaluation.metrics", "measure")
+LOGGER = Kind("logger", "emote.training.loggers", "build_logger")
+VARIANT = Kind("lora_variant", "emote.lora.variants", "peft_settings")
 SCHEDULE = Kind("schedule", "emote.training.schedules", "learning_rate_factor")
 
 
@@ -127,6 +133,8 @@ class LoraConfig:
     dtype: AdapterDtype = key("the adapter's own dtype; bfloat16 stops small updates (kept for the reported run)")
     seed: int = key("seed of A, and of the adapter's dropout", at_least=0)
     init_from: Optional[str] = key("adapter file to start from, diffusers' or kohya's; null: lora.init")
+    variant: Any = key("how the adapter acts on a weight", kind=VARIANT, before="lora")
+    options: Any = key("of the variant, by its name", default={})
 
 
 @dataclass
@@ -156,14 +164,21 @@ class DataConfig:
 class TrainerConfig:
     max_steps: int = key("optimizer steps in all", at_least=1)
     batch_size: int = key("images for one optimizer step, over all devices and micro-batches", at_least=1)
-    learning_rate: float = key("peak learning rate of AdamW", above=0, at_most=1)
+    optimizer: Any = key("what turns gradients into updates", kind=OPTIMIZER, before="adamw")
+    learning_rate: float = key("peak learning rate", above=0, at_most=1)
+    lora_plus_ratio: Optional[float] = key(
+        "LoRA+: B learns at so many times the learning rate (arXiv 2402.12354, 16 is usual); null: as A does",
+        at_least=1, before=None,
+    )  # fmt: skip
     schedule: Any = key("of the learning rate", kind=SCHEDULE)
     schedule_steps: int = key("horizon of the cosine; independent of max_steps, so that a run can go on", at_least=1)
     warmup_steps: int = key("steps of linear warm-up", at_least=0)
-    betas: List[float] = key("of AdamW", at_least=0, below=1)
-    epsilon: float = key("of AdamW", above=0)
-    weight_decay: float = key("of AdamW", at_least=0)
+    betas: List[float] = key("decay of the optimizer's averages", at_least=0, below=1)
+    epsilon: float = key("what the optimizer adds to a divisor", above=0)
+    weight_decay: float = key("decoupled weight decay", at_least=0)
     max_grad_norm: Optional[float] = key("clip the gradient's norm to this; null: no clipping", above=0)
+    objective: Any = key("what training lowers; held-out loss is squared error always", kind=OBJECTIVE, before="mse")
+    loss_weighting: Any = key("how much each noise level counts", kind=WEIGHTING, before="min_snr")
     snr_gamma: Optional[float] = key("min-SNR weighting of the loss (5 is usual); null: none", above=0)
     caption_dropout: float = key("share of captions replaced by the empty one", at_least=0, at_most=1)
     precision: Precision = key("of frozen weights and arithmetic; auto chooses by the device and says why")
@@ -192,6 +207,7 @@ class ValidationConfig:
     every_steps: int = key("validate each so many steps, and at the end", at_least=1)
     timesteps: int = key("noise levels at which each held-out image is scored", at_least=1, at_most=1000)
     max_items: Optional[int] = key("score at most so many held-out images; null: all", at_least=1)
+    metrics: List[str] = key("what is logged of their losses beside the mean, as validation_<name>", kind=METRIC)
 
 
 @dataclass
@@ -209,12 +225,13 @@ class CallbacksConfig:
 
 @dataclass
 class LoggerConfig:
-    wandb: bool = key("log to Weights & Biases: online with a key, else offline; metrics.csv is always written")
+    to: List[Any] = key("where a run is logged beside metrics.csv, which is always written", kind=LOGGER)
     project: str = key("W&B project")
     entity: Optional[str] = key("W&B team or user")
     artifact: bool = key("log the adapter to W&B as an artifact at the end")
     group: Optional[str] = key("W&B group; a sweep sets its own")
     run_name: Optional[str] = key("what W&B calls the run; null: <name>-<identity>; a sweep says what differs")
+    options: Any = key("of the loggers, by their names", default={})
 
 
 @dataclass
@@ -445,6 +462,9 @@ def _trainer_problems(config: Config) -> Iterator[str]:
             f"trainer.batch_size must be divisible by {by}, got {trainer.batch_size}; "
             f"use {-(-trainer.batch_size // processes) * processes}"
         )
+    for entry in fields(trainer):
+        if kind := entry.metadata.get("kind"):
+            yield from kind.problems(getattr(trainer, entry.name), trainer)
     if len(trainer.betas) != 2:
         yield f"trainer.betas must be two numbers, got {trainer.betas}"
     if trainer.schedule != "constant" and trainer.warmup_steps >= trainer.schedule_steps:

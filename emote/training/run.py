@@ -22,7 +22,7 @@ from emote.training.distributed.worker import run_worker
 from emote.training.fit import base_scores, fit
 from emote.training.identify import identify
 from emote.training.job import build_job, encode_data
-from emote.training.loggers import build_loggers, finish, log_config, log_delivery
+from emote.training.loggers import LoggedRun, build_loggers, finish, log_config, log_delivery
 from emote.training.micro_batch import fit_micro_batch
 from emote.training.numerics import check_numerics
 from emote.training.preflight.check import preflight
@@ -83,7 +83,7 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
             job.config = fit_micro_batch(job)
         job.mixed = check_numerics(job.config, decision, folder)
         started_at = folder.latest_checkpoint(at_most=step)
-        loggers = build_loggers(config.logger, folder.root, name, job.identity)
+        loggers = build_loggers(config.logger, LoggedRun(folder.root, name, job.identity))
         try:
             log_config(loggers, config)
             with timer.phase("train"):
@@ -94,7 +94,7 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
             path = write_artifacts(job, before, command, started_at, timer)
             log_delivery(loggers, config, name, path)
         finally:
-            finish(loggers, folder.root)
+            finish(loggers)
         if to_hub:
             _push(to_hub, folder, step)
         folder.prune_checkpoints(newest=step)

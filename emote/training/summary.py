@@ -12,7 +12,7 @@ from emote.config import micro_batch
 from emote.evaluation.paired import PairedResult
 from emote.lora.adapter import trainable
 from emote.runs.environment import device_name, git_revision, package_versions, peak_memory_bytes
-from emote.runs.identity import deliverable_key
+from emote.runs.identity import deliverable_key, plain
 from emote.runs.metrics_file import Row
 from emote.training.job import Job
 from emote.util.timer import Timer
@@ -56,7 +56,8 @@ def summarise(
         "adapter": {
             "rank": config.lora.rank,
             "alpha": config.lora.alpha,
-            "modules": len(parameters) // 2,
+            **({} if config.lora.variant == "lora" else {"variant": plain(config.lora.variant)}),
+            "modules": sum(".lora_A." in name for name in parameters),
             "parameters": sum(p.numel() for p in parameters.values()),
         },
         "items": {"training": len(prepared.training), "held_out": len(prepared.held_out)},

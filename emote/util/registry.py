@@ -89,9 +89,21 @@ class Kind:
             return function
         return functools.partial(function, options=getattr(options, choice, None) or module.Options())
 
+    def problems(self, choice: Any, section: Any) -> Iterator[str]:
+        """What a chosen component finds wrong with the section of the configuration in which it is chosen."""
+        if isinstance(choice, str) and self._may_define(choice, "def problems"):
+            yield from getattr(self.load(choice), "problems", lambda section: [])(section)
+
+    def _may_define(self, name: str, text: str) -> bool:
+        """False for a file here without the text: its import may take seconds and is saved."""
+        file = _files(self.package).get(name)
+        return file is None or text in file.read_text("utf-8")
+
     def sections(self) -> Iterator[tuple[str, type]]:
         """(name, type of its options) of each component that has options and can be imported."""
         for name in self.names():
+            if not self._may_define(name, "class Options"):
+                continue
             try:
                 options = getattr(self.load(name), "Options", None)
             except ConfigError:

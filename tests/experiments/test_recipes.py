@@ -155,9 +155,9 @@ def test_each_step_of_the_ablation_changes_exactly_one_thing(compose: Callable[.
 @pytest.mark.parametrize("name", OURS)
 def test_the_twin_keeps_what_distinguishes_an_experiment(compose: Callable[..., Config], name: str) -> None:
     whole, twin = compose(f"experiment={name}"), compose(f"experiment={name}", "twin=mini")
-    assert twin.trainer.max_steps == 300 and twin.model.path == "weights/mini" and not twin.logger.wandb
+    assert twin.trainer.max_steps == 300 and twin.model.path == "weights/mini" and not twin.logger.to
     small = {"model.path", "model.resolution", "model.resolution_multiple", "data.resolution", "data.source",
-             "data.path", "data.margin", "trainer.max_steps", "logger.wandb"}  # fmt: skip
+             "data.path", "data.margin", "trainer.max_steps", "logger.to"}  # fmt: skip
     shown = {"callbacks.samples.every_steps", "callbacks.samples.guidance_scale", "callbacks.validation.every_steps",
              "callbacks.checkpoint.every_steps"}  # fmt: skip
     assert differing(whole, twin) <= small | shown

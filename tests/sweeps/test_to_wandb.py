@@ -47,7 +47,7 @@ def logged(sweep_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     where = tmp_path_factory.mktemp("logged")
     file = where / "disturb"
     words = [word.replace("=4,2", "=2") for word in sweep_words] + [
-        "logger.wandb=true", "logger.project=tests", f"run.dir={where / 'runs'}",
+        "logger.to=[wandb]", "logger.project=tests", f"run.dir={where / 'runs'}",
         "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb", f"+callbacks.extra.disturb.file={file}",
     ]  # fmt: skip
 

@@ -12,4 +12,4 @@ def open_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
     Raises ConfigError where the source itself cannot be used: a directory that does not exist, a data set
     that cannot be reached, a column that it lacks, a line of metadata that cannot be read.
     """
-    return SOURCE.make(data.source)(data)
+    return SOURCE.make(data.source, data.options)(data)

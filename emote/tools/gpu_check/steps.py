@@ -38,7 +38,7 @@ ATTENTION = {
 def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     """Train the UNet of a configuration, with random weights and an adapter of rank 4, on random rows."""
     device = decision.device
-    lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None)
+    lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None, "lora")
     work = count_work(base, lora, config.resolution, config.batch, decision.frozen)
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base, subfolder="unet"))
@@ -148,7 +148,8 @@ def _named(operations: Iterable[str]) -> str:
 def trainer_config(config: CheckConfig) -> TrainerConfig:
     """The reported run's recipe, at the size that is checked."""
     return TrainerConfig(
-        max_steps=config.steps, batch_size=config.batch, learning_rate=1e-4, schedule="constant",
+        max_steps=config.steps, batch_size=config.batch, optimizer="adamw", learning_rate=1e-4,
+        lora_plus_ratio=None, objective="mse", loss_weighting="min_snr", schedule="constant",
         schedule_steps=config.steps, warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2,
         max_grad_norm=1.0, snr_gamma=None, caption_dropout=0.0, precision=config.precision,
         accelerator=Accelerator.auto, devices=1, max_micro_batch=config.batch, num_workers=1,

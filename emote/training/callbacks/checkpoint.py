@@ -27,4 +27,5 @@ class Checkpoint(StepCallback):
             if trainer.is_global_zero:
                 self.folder.prune_checkpoints(newest=step)
         if self.stop.signal_number:
+            trainer.limit_val_batches = 0  # else Lightning would validate before it stops
             trainer.should_stop = True

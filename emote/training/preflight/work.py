@@ -109,7 +109,9 @@ def _count(
     encoders = [TextEncoder.of(json.loads(text)) for text in encoder_texts]
     rank, targets, dropped, adapter_dtype = shape
     unet = build_unet(unet_config, dtype)
-    attach(unet, LoraConfig(rank, float(rank), 0.1 * dropped, list(targets), Init.gaussian, adapter_dtype, 0, None))
+    attach(
+        unet, LoraConfig(rank, float(rank), 0.1 * dropped, list(targets), Init.gaussian, adapter_dtype, 0, None, "lora")
+    )
     adapter = trainable(unet)
     side = resolution // 2 ** (len(vae_config["block_out_channels"]) - 1)
     latent_shape = (int(vae_config["latent_channels"]), side, side)
