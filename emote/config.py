@@ -26,6 +26,7 @@ OPTIMIZER = Kind("optimizer", "emote.training.optimizers", "build_optimizer")
 OBJECTIVE = Kind("objective", "emote.diffusion.objectives", "training_error")
 WEIGHTING = Kind("loss_weighting", "emote.diffusion.weightings", "loss_weight")
 METRIC = Kind("metric", "emote.evaluation.metrics", "measure")
+LAUNCHER = Kind("launcher", "emote.sweeps.launchers", "open_launcher")
 LOGGER = Kind("logger", "emote.training.loggers", "build_logger")
 VARIANT = Kind("lora_variant", "emote.lora.variants", "peft_settings")
 SCHEDULE = Kind("schedule", "emote.training.schedules", "learning_rate_factor")
@@ -63,13 +64,6 @@ class Accelerator(Enum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
-
-
-class Engine(Enum):
-    local = "local"
-    joblib = "joblib"
-    slurm = "slurm"
-    ray = "ray"
 
 
 RANDOM_BACKGROUND = "random"  # the value of `data.background` that is no colour
@@ -245,7 +239,7 @@ class HubConfig:
 
 @dataclass
 class LauncherConfig:
-    engine: Engine = key("what runs the jobs of a sweep; local: this process, one after the other")
+    engine: Any = key("what runs the jobs of a sweep; local: this process, one after the other", kind=LAUNCHER)
     at_once: Optional[int] = key("jobs side by side at most; null: as many as there is room for", at_least=1)
     cpus: Optional[int] = key("CPU threads of each process of a job; null: what the engine gives it", at_least=1)
     gpus: int = key("GPUs of each job, on each of its machines; slurm and ray reserve them", at_least=0)
@@ -256,6 +250,7 @@ class LauncherConfig:
     sbatch: List[str] = key("more options of sbatch, such as --qos=high")
     setup: List[str] = key("shell commands on the node before each job, such as module load cuda")
     address: Optional[str] = key("Ray's cluster, host:port or auto; null: one is started on this machine")
+    options: Any = key("of the launcher, by its name", default={})
 
 
 @dataclass
@@ -474,26 +469,20 @@ def _trainer_problems(config: Config) -> Iterator[str]:
         )
 
 
-# What each engine reads besides `engine`; anything else that is said to it would do nothing.
-LAUNCHER_KEYS = {
-    Engine.local: set[str](),
-    Engine.joblib: {"at_once", "cpus"},
-    Engine.slurm: {"at_once", "cpus", "gpus", "memory_gb", "hours", "partition", "account", "sbatch", "setup"},
-    Engine.ray: {"at_once", "cpus", "gpus", "memory_gb", "address"},
-}
-
-
 def _launcher_problems(config: Config) -> Iterator[str]:
-    launcher, trainer = config.launcher, config.trainer
-    engine = launcher.engine
+    launcher, engine = config.launcher, config.launcher.engine
+    if not isinstance(engine, str):
+        return
+    names = [engine, *(name for name in LAUNCHER.names() if name != engine)]
+    keys = {name: getattr(LAUNCHER.load(name), "KEYS", ()) for name in names}
     for entry in fields(launcher):
         name, value = entry.name, getattr(launcher, entry.name)
-        if value and name not in LAUNCHER_KEYS[engine] | {"engine"}:
-            readers = [f"launcher={other.name}" for other in Engine if name in LAUNCHER_KEYS[other]]
+        if value and name not in (*keys[engine], "engine", "options"):
+            readers = [f"launcher={other}" for other in keys if name in keys[other]]
             reads = f"{', '.join(readers)} {'reads' if len(readers) == 1 else 'read'} it"
-            yield f"launcher.{name} says nothing to launcher={engine.name}, got {value}; {reads}"
-    if trainer.nodes > 1 and engine in (Engine.joblib, Engine.ray):
-        yield f"launcher={engine.name} gives a job one machine; set trainer.nodes=1, or launcher=slurm"
+            yield f"launcher.{name} says nothing to launcher={engine}, got {value}; {reads}"
+    if config.trainer.nodes > 1 and getattr(LAUNCHER.load(engine), "ONE_MACHINE", False):
+        yield f"launcher={engine} gives a job one machine; set trainer.nodes=1, or launcher=slurm"
 
 
 HUB_SCHEME = "hub://"

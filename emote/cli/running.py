@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from emote.cli.composing import COMPOSING_FAILS, as_typed, compose_job, for_hydra, sweep_of_files
 from emote.cli.explaining import explained, together
-from emote.config import Config, Engine, problems, to_dataclass
+from emote.config import Config, problems, to_dataclass
 from emote.util.errors import ConfigError
 from emote.util.quiet import quiet_libraries
 
@@ -52,19 +52,19 @@ def run_sweep(composer: Hydra, words: list[str]) -> int:
     to_hydra = [word for word in words if word.startswith(("hydra.", "hydra/"))]
     asked = _compose_all(composer, jobs_of(composer, master), to_hydra)
     quiet_libraries()
-    from emote.sweeps.engines import check_engine  # late: they import torch
+    from emote.sweeps.launchers import check_launcher  # late: they import torch
     from emote.sweeps.side_by_side import do_side_by_side
     from emote.sweeps.sweep import Sweep
     from emote.training.distributed.process_index import is_one_of_many
 
     if is_one_of_many():
         raise ConfigError("a sweep is said once, without torchrun or srun: it starts the processes of its jobs itself")
-    check_engine(asked[0][1])
+    check_launcher(asked[0][1])
     typed = as_typed(master.hydra)
     sweep = Sweep.begin(asked, shlex.join(["python", "train.py", "-m", *typed]))
     callbacks = Callbacks(master)
     callbacks.on_multirun_start(config=master, config_name="config")
-    if asked[0][1].launcher.engine is Engine.local:
+    if asked[0][1].launcher.engine == "local":
         sweep.do(_launch_with_hydra(composer, master, callbacks, sweep))
     else:
         do_side_by_side(sweep)
@@ -135,8 +135,8 @@ def _checked(composed: DictConfig) -> Config:
 def run_job(composed: DictConfig) -> Any:
     """One run, as Hydra's launchers call it: mistakes are exceptions here."""
     config = _checked(composed)
-    if config.launcher.engine is not Engine.local:
-        raise ConfigError(f"launcher={config.launcher.engine.name} launches the jobs of a sweep: add -m (one will do)")
+    if config.launcher.engine != "local":
+        raise ConfigError(f"launcher={config.launcher.engine} launches the jobs of a sweep: add -m (one will do)")
     quiet_libraries()
     from emote.training.run import run  # late: it imports torch
 
