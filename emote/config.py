@@ -90,17 +90,18 @@ def key(
     default: Any = MISSING,
     kind: Kind | None = None,
     before: Any = COUNTS,
+    word: str | None = None,
 ) -> Any:
     """A configuration key: what it means, and the range of its value (or of each value of a list).
 
     kind: what it chooses, by name or as a mapping with `_target_`.  before: the value that means what was done before
     the key existed. There it is no part of a run's identity, whatever its default is now, so that every finished run
-    is found again.
+    is found again.  word: that is taken beside an integer; `to_dataclass` puts a number in its place.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {
         "meaning": meaning, "limits": {name: v for name, v in limits.items() if v is not None}, "kind": kind,
-        "before": before,
+        "before": before, "word": word,
     }  # fmt: skip
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -165,7 +166,10 @@ class TrainerConfig:
         at_least=1, before=None,
     )  # fmt: skip
     schedule: Any = key("of the learning rate", kind=SCHEDULE)
-    schedule_steps: int = key("horizon of the cosine; independent of max_steps, so that a run can go on", at_least=1)
+    schedule_steps: Any = key(
+        "where the schedule ends; max_steps makes each length a run of its own, which cannot go on for more",
+        at_least=1, word="max_steps",
+    )  # fmt: skip
     warmup_steps: int = key("steps of linear warm-up", at_least=0)
     betas: List[float] = key("decay of the optimizer's averages", at_least=0, below=1)
     epsilon: float = key("what the optimizer adds to a divisor", above=0)
@@ -333,6 +337,8 @@ def to_dataclass(composed: DictConfig) -> Config:
     merged = OmegaConf.merge(OmegaConf.structured(config_schema()), composed)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
+    if config.trainer.schedule_steps == "max_steps":  # before the identity is taken
+        config.trainer.schedule_steps = config.trainer.max_steps
     return config
 
 
@@ -364,6 +370,10 @@ def range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
         yield from filter(
             None, (kind.problem(name, choice) for choice in (value if isinstance(value, list) else [value]))
         )
+        return
+    if entry.metadata["word"] and type(value) is not int:
+        if value != entry.metadata["word"]:
+            yield f"{name} must be an integer or {entry.metadata['word']}, got {value}"
         return
     tests = {
         "at_least": (lambda v, limit: v >= limit, "at least"),

@@ -110,7 +110,7 @@ def _shortened(value: str) -> str:
 
 def _shown_type(kind: Any, entry: Any) -> str:
     limits = entry.metadata["limits"]
-    if kind is Any and not entry.metadata["kind"]:
+    if kind is Any and not (entry.metadata["kind"] or entry.metadata["word"]):
         return ""
     words = re.sub(r"^(an?|one of) ", "", described(kind, entry))
     signs = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}

@@ -19,6 +19,8 @@ def described(kind: Any, entry: Any = None) -> str:
     """A type of the schema in words; where a component is chosen, their names."""
     if entry is not None and entry.metadata["kind"]:
         return f"one of {', '.join(entry.metadata['kind'].names())}"
+    if entry is not None and entry.metadata["word"]:
+        return f"an integer or {entry.metadata['word']}"
     inner = typing.get_args(kind)
     if type(None) in inner:
         return f"{described(inner[0])} or null"

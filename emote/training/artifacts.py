@@ -33,7 +33,12 @@ from emote.util.timer import Timer
 
 def write_config(config: Config, path: Path) -> None:
     """The resolved configuration, as YAML that can be read back."""
-    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+    values = OmegaConf.create(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+    for section in values.values():
+        if OmegaConf.is_dict(section) and "options" in section:  # of what is chosen: others may be gone tomorrow
+            chosen = [name for value in section.values() for name in (value if OmegaConf.is_list(value) else [value])]
+            section.options = {name: options for name, options in section.options.items() if name in chosen}
+    write_text(path, OmegaConf.to_yaml(values))
 
 
 class Artifacts:

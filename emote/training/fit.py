@@ -46,11 +46,13 @@ def fit(
     """
     config, trainer_config = job.config, job.config.trainer
     start = job.folder.latest_checkpoint(at_most=job.max_steps)
+    # one of its callbacks has ended this run for good: where it stands, no length of it has more steps
+    max_steps = start if start and start == job.folder.stopped_at() else job.max_steps
     if start:
         echo(f"going on from step {start}")
     batch, size = trainer_config.batch_size, micro_batch(trainer_config)
     training_set = TrainingSet(
-        job.prepared, config.seed, batch, start * batch, job.max_steps * batch, process_index.rank, process_index.size
+        job.prepared, config.seed, batch, start * batch, max_steps * batch, process_index.rank, process_index.size
     )
     validation = config.callbacks.validation
     ours = callbacks_of(job, start, base_scores, stop, to_hub, writes=not process_index.rank)
@@ -62,7 +64,7 @@ def fit(
         strategy=DDPStrategy(cluster_environment=KnownEnvironment(process_index)) if process_index.size > 1 else "auto",
         devices=process_index.local_size,
         num_nodes=process_index.size // process_index.local_size,
-        max_steps=job.max_steps,
+        max_steps=max_steps,
         max_epochs=-1,
         val_check_interval=validation.every_steps * (batch // process_index.size // size),
         check_val_every_n_epoch=None,
@@ -84,6 +86,10 @@ def fit(
     trainer.fit(
         job.module, DataLoader(training_set, batch_size=size), held_out, ckpt_path=checkpoint, weights_only=True
     )
+    if job.folder.stopped_at() == trainer.global_step:
+        echo(
+            f"step {trainer.global_step} is the last of {job.max_steps}: a callback of callbacks.extra stopped the run"
+        )
     if not stop.signal_number:
         job.module.keep_evaluation_weights()
     job.module.to(job.decision.device)  # Lightning leaves it on the CPU

@@ -31,11 +31,14 @@ def summarise(
     seconds = [row["seconds"] for row in rows if "seconds" in row]
     per_step = median(seconds) if seconds else math.nan
     parameters = trainable(job.module.unet)
+    stopped = job.folder.stopped_at()
+    stopped = stopped if stopped and stopped < job.max_steps else None
     return {
         "identity": job.identity,
         "name": config.name,
         "max_steps": job.max_steps,
-        "steps_run": job.max_steps - started_at,
+        "steps_run": (stopped or job.max_steps) - started_at,
+        **({"stopped_at_step": stopped} if stopped else {}),
         "resumed_from_step": started_at or None,
         "train_loss": loss_means(rows),
         "validation_loss": compared.as_dict() if compared else {"base": None, "final": None},

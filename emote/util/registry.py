@@ -34,7 +34,7 @@ class Kind:
     function: str
 
     def names(self) -> list[str]:
-        return [*_files(self.package), *_offered(self.name)]
+        return [*_files(self.package), *offered(self.name)]
 
     def meaning(self, name: str) -> str:
         """The first sentence of a component's docstring; a file of this repository is not imported for it."""
@@ -47,7 +47,7 @@ class Kind:
         try:
             if name in _files(self.package):
                 return import_module(f"{self.package}.{name}")
-            return _offered(self.name)[name].load()
+            return offered(self.name)[name].load()
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"{self.name} {name} cannot be imported: {error}") from error
 
@@ -129,5 +129,6 @@ def _files(package: str) -> dict[str, Path]:
 
 
 @functools.cache
-def _offered(kind: str) -> dict[str, EntryPoint]:
+def offered(kind: str) -> dict[str, EntryPoint]:
+    """What other packages offer of a kind, by its name."""
     return {entry.name: entry for entry in sorted(entry_points(group=f"emote.{kind}"), key=lambda e: e.name)}
