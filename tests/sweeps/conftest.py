@@ -74,6 +74,7 @@ def disturbed(sweep_words: list[str], tmp_path: Path) -> Callable[..., int]:
     file = tmp_path / "disturb"
     extra = [
         "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb",
+        "+callbacks.extra.disturb.only_watches=true",
         f"+callbacks.extra.disturb.file={file}",
     ]
 

@@ -48,7 +48,8 @@ def logged(sweep_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     file = where / "disturb"
     words = [word.replace("=4,2", "=2") for word in sweep_words] + [
         "logger.to=[wandb]", "logger.project=tests", f"run.dir={where / 'runs'}",
-        "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb", f"+callbacks.extra.disturb.file={file}",
+        "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb",
+        "+callbacks.extra.disturb.only_watches=true", f"+callbacks.extra.disturb.file={file}",
     ]  # fmt: skip
 
     def go(what: str = "") -> int:

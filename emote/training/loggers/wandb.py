@@ -24,6 +24,7 @@ from emote.training.loggers import LoggedRun, charted
 from emote.util.console import echo
 from emote.util.errors import ConfigError
 
+PACKAGE = "wandb"
 PROBE_S, INIT_S, FINISH_S = 3.0, 20.0, 60.0  # that a run waits for W&B: is it there, at the start, at the end
 STEP = "trainer/global_step"  # as Lightning's logger has it
 OLD_HOST = "api.wandb.ai"  # whose keys W&B still takes
