@@ -205,7 +205,9 @@ class ValidationConfig:
     every_steps: int = key("validate each so many steps, and at the end", at_least=1)
     timesteps: int = key("noise levels at which each held-out image is scored", at_least=1, at_most=1000)
     max_items: Optional[int] = key("score at most so many held-out images; null: all", at_least=1)
-    metrics: List[str] = key("what is logged of their losses beside the mean, as validation_<name>", kind=METRIC)
+    metrics: List[str] = key(
+        "what is logged of their losses beside the mean, as validation_<name>", kind=METRIC, before=[]
+    )
 
 
 @dataclass
