@@ -15,6 +15,7 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from emote.cli.components import component_lines
 from emote.cli.composing import COMPOSING_FAILS, CONF, compose
 from emote.cli.groups import Groups, find_groups
 from emote.cli.keys import LEAVES, described
@@ -44,6 +45,7 @@ def help_text(composer: Hydra, words: list[str]) -> str:
     lines += ["", "Running the same command again goes on where it stopped, or returns at once if it is finished.", ""]
     lines += ["Groups (* is composed if nothing is said):", ""]
     lines += _group_lines(groups, width)
+    lines += ["", "Components, chosen by a key; docs/extending.md adds one with a file:", "", *component_lines()]
     lines += ["", "Keys:"]
     lines += _key_lines(_defaults(composer, words), width)
     return "\n".join([*lines, "", ENDING])

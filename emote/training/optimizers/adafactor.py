@@ -10,8 +10,6 @@ from emote.config import TrainerConfig, key
 if TYPE_CHECKING:
     import torch
 
-UNUSED = ("betas", "epsilon")  # keys of the trainer that say nothing to it
-
 
 @dataclass
 class Options:
