@@ -185,6 +185,8 @@ TOGETHER = {  # found by the rules between the keys
 ALONE = {
     "lora.targets=atention": "lora.targets must be one of attention, attention_ff, all or a list of modules, got at",
     "data=folder": "data.path must name a directory with images when data=folder, got nothing; set data.path=…",
+    "trainer.schedule_steps=max": "trainer.schedule_steps must be an integer or max_steps, got max",
+    "trainer.options.adamw.amsgrad=2": "trainer.options.adamw.amsgrad must be true or false, got 2",
     "callbacks.extra.mine.x=1": "callbacks.extra.mine is new: write + before it",
     "--lora.rank=8": "--lora.rank=8 is no flag; did you mean lora.rank=8?",
     "--multi-run": "--multi-run is no flag; did you mean --multirun?",

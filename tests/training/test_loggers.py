@@ -174,3 +174,15 @@ def test_a_server_that_takes_nothing_ends_no_run(
         assert server.requests
     assert "W&B: offline; later: wandb sync" in capsys.readouterr().out
     assert len(logs_of(path)) == 1
+
+
+def test_tensorboard_has_every_step_and_the_images(tiny_run: Callable[..., Path]) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = tiny_run(**{"logger.to": "[tensorboard]", "trainer.max_steps": 2, "callbacks.validation.every_steps": 1})
+    events = EventAccumulator(str(path.parent.parent / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
+    assert [event.step for event in events.Scalars("validation/loss")] == [1, 2]
+    assert "samples/An emoji of red heart, openmoji style" in events.Tags()["images"]

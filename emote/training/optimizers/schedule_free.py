@@ -18,7 +18,7 @@ PACKAGE = "schedulefree"
 
 @dataclass
 class Options:
-    r: float = key("later weights count with the power r of their step in the average", default=0.0, at_least=0)
+    averaging_power: float = key("later weights count with this power of their step in the average", default=0.0, at_least=0)
     weight_lr_power: float = key("and with this power of the learning rate", default=2.0, at_least=0)
 
 
@@ -31,7 +31,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig, options
         betas=(config.betas[0], config.betas[1]),
         eps=config.epsilon,
         weight_decay=config.weight_decay,
-        r=options.r,
+        r=options.averaging_power,
         weight_lr_power=options.weight_lr_power,
         foreach=False,
     )
