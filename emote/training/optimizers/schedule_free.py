@@ -18,8 +18,8 @@ PACKAGE = "schedulefree"
 
 @dataclass
 class Options:
-    averaging_power: float = key("later weights count with this power of their step in the average", default=0.0, at_least=0)
-    weight_lr_power: float = key("and with this power of the learning rate", default=2.0, at_least=0)
+    averaging_power: float = key("power of its step by which a weight counts in the average", default=0.0, at_least=0)
+    weight_lr_power: float = key("power of its learning rate by which it does", default=2.0, at_least=0)
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig, options: Options) -> torch.optim.Optimizer:
