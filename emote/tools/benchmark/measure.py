@@ -58,7 +58,8 @@ def trainer_config(batch: int, steps: int = 1000) -> TrainerConfig:
     """The reported run's recipe."""
     return TrainerConfig(
         max_steps=steps, batch_size=batch, optimizer="adamw", learning_rate=1e-4, lora_plus_ratio=None,
-        objective="mse", loss_weighting="min_snr", schedule="constant", schedule_steps=steps, warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2, max_grad_norm=1.0, snr_gamma=None,
+        objective="mse", loss_weighting="min_snr", schedule="constant", schedule_steps=steps,
+        warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2, max_grad_norm=1.0, snr_gamma=None,
         caption_dropout=0.0, precision=Precision.auto, accelerator=Accelerator.auto, devices=1, max_micro_batch=batch,
         num_workers=1, gradient_checkpointing=False, compile=False,
     )  # fmt: skip
