@@ -82,7 +82,12 @@ def compose() -> Iterator[Callable[..., Config]]:
 
 EVERY_OPTION = [(group, option) for group in GROUPS for option in options(group)]
 EXPERIMENTS = [f"experiment={name}" for name in options("experiment")]
-PATHS = {"folder": ["data.path=images"], "hub": ["data.path=someone/images"]}
+PATHS = {
+    "folder": ["data.path=images"],
+    "table": ["data.path=list.csv"],
+    "iconify": ["data.path=x.tgz"],
+    "hub": ["data.path=someone/images"],
+}
 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)

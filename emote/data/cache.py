@@ -21,7 +21,7 @@ from torch import Tensor
 
 from emote.data.background import colour_count, colours_of, is_white, pixels_of
 from emote.data.images import BadImage, Layout, decode_for, is_transparent, lay_out
-from emote.data.item import Item
+from emote.data.item import Item, content_key
 from emote.data.shards import Group, Rows, Shards, complete, existing
 from emote.util.errors import ConfigError
 
@@ -135,7 +135,7 @@ def build_latents(
         encode: ImageEncoder | None = None
         with ThreadPoolExecutor(workers) as pool:
             keys = itertools.chain.from_iterable(groups)
-            decoded = _ahead(
+            decoded = ahead(
                 pool, lambda key: _decode(items[key], key, layout, variants), keys, window=max(2 * workers, batch_size)
             )
             for group in groups:
@@ -229,13 +229,16 @@ def _decode(item: Item, content: str, layout: Layout, variants: Sequence[Variant
         data = item.read()
     except OSError as error:
         raise ConfigError(f"{item.name} can no longer be read ({error}); say the command again") from error
-    if hashlib.sha256(data).hexdigest() != content:
+    if content_key(data, item.rendering) != content:
         raise ConfigError(f"{item.name} has changed since the images were listed; say the command again")
     try:
-        image = decode_for(data, layout)
+        image = decode_for(data, layout, item.rendering)
         transparent = is_transparent(image)
         colours = colours_of(layout.background, content, transparent)
-        over = {colour: np.asarray(lay_out(image, replace(layout, background=colour))) for colour in set(colours)}
+        over = {
+            colour: np.asarray(lay_out(image, replace(layout, background=colour), item.rendering.nearest))
+            for colour in set(colours)
+        }
     except BadImage as error:
         return str(error)
     drawn = [over[colours[variant.colour]] for variant in variants]
@@ -291,7 +294,7 @@ def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], arguments: Iterable[T], window: int) -> Iterator[R]:
+def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], arguments: Iterable[T], window: int) -> Iterator[R]:
     """`pool.map` in order, but at most `window` calls ahead of what is consumed: memory stays flat."""
     arguments = iter(arguments)
     waiting: deque[Future[R]] = deque(pool.submit(function, a) for a in itertools.islice(arguments, window))

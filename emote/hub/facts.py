@@ -61,7 +61,8 @@ class Facts:
 
     @property
     def data_licence(self) -> str:
-        return ART_LICENCES.get(str(self.config["data"]["source"]), f"the terms of {self.data_name}")
+        data = self.config["data"]
+        return data.get("licence") or ART_LICENCES.get(str(data["source"]), f"the terms of {self.data_name}")
 
     @property
     def dataset(self) -> str | None:

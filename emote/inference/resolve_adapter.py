@@ -204,7 +204,7 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
         samples, data = config["callbacks"]["samples"], config["data"]
         known = {name: config["model"].get(name) for name in (entry.name for entry in fields(ModelConfig))}
         source = str(data["source"])
-        art = ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its images'}")
+        art = data.get("licence") or ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its images'}")
         base = str(known["path"])
         return Adapter(
             file=file,

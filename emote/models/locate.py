@@ -43,6 +43,15 @@ def locate(model: ModelConfig) -> Path:
     return check(_from_hub(model), model.variant)
 
 
+def with_tokenizer(model: ModelConfig) -> Path:
+    """A directory with the tokenizer of the base model; where the model is not on this machine, with SD 1.5's.
+
+    All Stable Diffusions with CLIP read the same tokens.
+    """
+    found = _on_this_machine(model.path)
+    return found if found and (found / "tokenizer").is_dir() else PUBLISHED / "sd15"
+
+
 def _on_this_machine(path: str) -> Path | None:
     for candidate in (Path(path).expanduser(), bundled(path)):
         if candidate.is_dir() or candidate.is_file():

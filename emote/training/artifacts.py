@@ -145,7 +145,7 @@ def print_result(path: Path, compared: PairedResult | None, prepared: Prepared) 
         echo(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
     if compared:
         low, high = compared.interval_95 or (None, None)
-        interval = f"95 % interval {low:+.5f} to {high:+.5f}" if low is not None else "too few for an interval"
+        interval = f"95 % interval {low:+.5f} to {high:+.5f}" if low is not None else "too few to show anything"
         echo(
             f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
             f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from emote.config import Config
 from emote.runs.environment import device_name
 from emote.training.artifacts import write_artifacts
+from emote.training.data_report import report_data
 from emote.training.distributed.process_group import ProcessGroup
 from emote.training.fit import base_scores, fit
 from emote.training.identify import Identified
@@ -39,6 +40,7 @@ def complete(
     echo(f"precision: {decision.reason}")
     if decision.warning:
         echo(f"warning: {decision.warning}")
+    found = report_data(config, found, base, folder.root)
     estimate = preflight(config, base, this.weights, decision, found, folder)
     if to_hub:
         to_hub.begin(folder.root)

@@ -51,6 +51,7 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
     timer = Timer()
     to_hub = _start_pushes(config, command)
     this = identify(config)
+    config.data.licence = config.data.licence or this.found.source.licence
     folder, name, step = this.folder, this.name, config.trainer.max_steps
     with run_lock(folder.root):
         if config.run.fresh:

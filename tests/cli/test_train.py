@@ -163,7 +163,9 @@ WRITING = {
 TOGETHER = {  # found by the rules between the keys
     "lora.targets=[to_q,nonsense]": "lora.targets names nonsense, which no module of the UNet is called; modules are",
     "data.resolution=250": "data.resolution must be divisible by 8 (one latent covers 8×8 pixels), got 250; use 248 or",
-    "data.caption=An emoji": "data.caption must contain {text}, got 'An emoji'",
+    "data.caption={trigger} {text}": "data.caption has {trigger}, and data.trigger is null; set data.trigger=<a word>",
+    "data.captions=one": "data.captions=one gives all images one caption, and data.caption='An emoji of {text}' has",
+    "data.repeats={cats:0}": "data.repeats.cats must be a number above 0 and at most 1000, got 0",
     "data.background=grene": "data.background must be random or a CSS colour such as white or #ffcc00, got 'grene'; "
     "did you mean green?",
     'data.background_caption="on {a_color}"': "data.background_caption may use {a_colour}, {colour}, got {a_color}",

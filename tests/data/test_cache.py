@@ -18,7 +18,7 @@ from torch import Tensor
 from emote.data import shards
 from emote.data.cache import Latents, TextEmbeddings, build_latents, build_text
 from emote.data.images import Layout, to_pixels
-from emote.data.item import Item
+from emote.data.item import Item, content_key
 from emote.data.shards import group_keys
 from emote.util.errors import ConfigError
 from tests.data.helpers import CountingEncoder, CountingTextEncoder, content_of, items_of
@@ -102,6 +102,11 @@ def test_latents_reach_worker_processes(tmp_path: Path) -> None:
     latents.get(content)
     copy = pickle.loads(pickle.dumps(latents))
     assert torch.equal(copy.get(content)[0], latents.get(content)[0])
+
+
+def test_content_is_the_hash_of_the_bytes(tmp_path: Path) -> None:
+    for content, item in items_of(2).items():
+        assert content_key(item.read()) == content
 
 
 # Encoding once
