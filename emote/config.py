@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 from emote.util.registry import Kind
 
 # What can be added with one file: see docs/extending.md
@@ -39,7 +39,29 @@ class Fit(Enum):
 
 class OnBadItem(Enum):
     skip = "skip"
+    skip_any = "skip_any"
     fail = "fail"
+
+
+class Captions(Enum):
+    auto = "auto"
+    files = "files"
+    names = "names"
+    folders = "folders"
+    one = "one"
+
+
+class Frame(Enum):
+    best = "best"
+    first = "first"
+    middle = "middle"
+    all = "all"
+
+
+class Resample(Enum):
+    auto = "auto"
+    smooth = "smooth"
+    nearest = "nearest"
 
 
 class Init(Enum):
@@ -135,12 +157,19 @@ class LoraConfig:
 @dataclass
 class DataConfig:
     source: Any = key("where images come from", kind=SOURCE)
-    path: Optional[str] = key("folder: the directory; hub: the dataset's name or a local dataset directory")
+    path: Optional[str] = key("folder: a directory or .zip; table: .csv or .jsonl; hub: a dataset's name or directory")
+    config: Optional[str] = key("hub: which configuration, where the dataset has several")
     revision: Optional[str] = key("hub: revision of the dataset")
     split: str = key("hub: which split")
-    image_column: str = key("hub: the column with the image")
-    text_column: str = key("hub and folder metadata: the column with the caption")
-    caption: str = key("template of the training prompt: {text}, and for art sets {style}")
+    image_column: str = key("hub and table: the column with the image")
+    text_column: str = key("hub, table and folder metadata: the column with the caption")
+    captions: Captions = key("folder: auto takes metadata, then text files, exports, kohya's folder names, file names; "
+                             "or only files, names, folders; one: data.caption as it stands for all")  # fmt: skip
+    caption: str = key("template of the training prompt: {text}, {trigger}, and for art sets {style}; "
+                       "without {text} it is the caption of all images")  # fmt: skip
+    trigger: Optional[str] = key("word that every caption and sample prompt has, such as myblob; null: none")
+    repeats: Any = key("how often images count: auto (kohya's folders such as 20_cat, a column repeats or weight), "
+                       "none, a column, or {folder: number}")  # fmt: skip
     resolution: int = key("side of the training square in pixels", at_least=8, at_most=4096)
     background: str = key("colour under transparency and padding: a CSS name, #rrggbb, or random (four an image)")
     background_caption: Optional[str] = key("what captions of transparent images add where the colour is not white: "
@@ -148,10 +177,13 @@ class DataConfig:
     fit: Fit = key("what happens to images that are not square")
     margin: Optional[float] = key("crop to the figure, then leave this share free around it; null: as drawn",
                                   at_least=0, below=0.5)  # fmt: skip
+    frame: Frame = key("of animated images; best: the first, or where that shows little the one that shows most")
+    resample: Resample = key("enlarging; auto: without blur where an image is small and has few colours (pixel art)")
     flip: bool = key("train on mirror images too, at random")
     held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
     max_items: Optional[int] = key("use only so many images, chosen by their content; null: all", at_least=1)
-    on_bad_item: OnBadItem = key("what a broken image or an empty caption does")
+    on_bad_item: OnBadItem = key("a broken image or an empty caption: skip (unless most are bad), skip_any, fail")
+    licence: Optional[str] = key("of the images, for model card and packs; null: what the source states")
     options: Any = key("of the source, by its name", default={})
 
 
@@ -294,9 +326,10 @@ GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger",
 RUNTIME_KEYS = frozenset({
     "name", "model.path", "model.revision", "model.variant", "model.resolution", "model.resolution_multiple",
     "model.config", "lora.init_from",  # their contents count
-    "data.path", "data.revision", "data.split", "data.image_column", "data.text_column", "data.on_bad_item",
-    "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator", "trainer.devices",
-    "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
+    "data.path", "data.config", "data.revision", "data.split", "data.image_column", "data.text_column",
+    "data.captions", "data.trigger", "data.repeats", "data.frame", "data.resample",  # count where they do something
+    "data.licence", "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator",
+    "trainer.devices", "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
     "trainer.gradient_checkpointing", "trainer.compile",
     "callbacks", "logger", "hub", "launcher", "run", "resume_from",
 })  # fmt: skip
@@ -341,6 +374,19 @@ def to_dataclass(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     if config.trainer.schedule_steps == "max_steps":  # before the identity is taken
         config.trainer.schedule_steps = config.trainer.max_steps
+    return _with_trigger(config)
+
+
+def _with_trigger(config: Config) -> Config:
+    """The trigger word stands in the caption's template and in the sample prompts: nothing else has to know it."""
+    data, samples = config.data, config.callbacks.samples
+    if data.trigger:
+        if "{trigger}" in data.caption:
+            data.caption = data.caption.replace("{trigger}", data.trigger)
+        data.caption, *samples.prompts = [
+            text if data.trigger.lower() in text.lower() else f"{data.trigger}, {text}".rstrip(", ")
+            for text in (data.caption, *samples.prompts)
+        ]
     return config
 
 
@@ -408,12 +454,34 @@ def _data_problems(config: Config) -> Iterator[str]:
     if (what := getattr(source, "PATH", None)) and not data.path:
         yield f"data.path must name {what} when data={data.source}, got nothing; set data.path=…"
     known = set(getattr(source, "CAPTION_FIELDS", ("text",)))
-    yield from _template_problems("data.caption", data.caption, known, {"text"}, "image")
+    yield from _template_problems("data.caption", data.caption, known | {"trigger"}, set(), "image")
+    yield from _caption_problems(data)
     if data.background_caption is not None:
         words = {"a_colour", "colour"}
         needed = words if data.background == RANDOM_BACKGROUND else set()  # one colour may be called as you like
         yield from _template_problems("data.background_caption", data.background_caption, words, needed, "colour")
     yield from _colour_problems(data.background)
+
+
+def _caption_problems(data: DataConfig) -> Iterator[str]:
+    if not data.caption.strip():
+        yield "data.caption must say something, got nothing; set data.caption='{text}', or one caption for all images"
+    if "{trigger}" in data.caption:
+        yield "data.caption has {trigger}, and data.trigger is null; set data.trigger=<a word>"
+    if data.trigger is not None and (not data.trigger.strip() or set("{}") & set(data.trigger)):
+        yield f"data.trigger must be a word or a few without braces, got {data.trigger!r}"
+    if data.captions is Captions.one and "{text}" in data.caption and not data.trigger:
+        yield (
+            f"data.captions=one gives all images one caption, and data.caption={data.caption!r} has {{text}}; set "
+            "data.caption='an emoji in myblob style', or data.trigger=myblob"
+        )
+    repeats = data.repeats
+    if isinstance(repeats, dict):
+        for folder, number in repeats.items():
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= 1000:
+                yield f"data.repeats.{folder} must be a number above 0 and at most 1000, got {number}"
+    elif not isinstance(repeats, str):
+        yield f"data.repeats must be auto, none, a column, or {{folder: number}}, got {repeats}"
 
 
 def _template_problems(name: str, template: str, known: set[str], one_of: set[str], what: str) -> Iterator[str]:
@@ -437,8 +505,7 @@ def _colour_problems(background: str) -> Iterator[str]:
     try:
         ImageColor.getrgb(background)
     except ValueError:
-        close = nearest(background.lower(), [RANDOM_BACKGROUND, *ImageColor.colormap])
-        hint = f"; did you mean {close}?" if close else ""
+        hint = did_you_mean(nearest(background.lower(), [RANDOM_BACKGROUND, *ImageColor.colormap]))
         yield f"data.background must be random or a CSS colour such as white or #ffcc00, got {background!r}{hint}"
 
 

@@ -34,6 +34,8 @@ LAYERS = (
     ("experiments",),
     ("demo",),
     ("tools",),
+    ("commands",),
+    ("__main__",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
@@ -112,3 +114,31 @@ def test_nothing_names_files_outside_the_project() -> None:
         if outside.search(line)
     ]
     assert found == []
+
+
+def loaded(module: str) -> set[str]:
+    """All modules that one import brings in."""
+    code = f"import {module}, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_a_finished_run_is_told_without_what_trains() -> None:
+    ours = {name for name in loaded("emote.training.run") if name.split(".")[0] == "emote"}
+    assert len(ours) <= 60
+    assert not {"emote.training.fit", "emote.hub", "emote.inference", "emote.imaging", "emote.evaluation"} & ours
+
+
+def test_runs_are_listed_without_torch() -> None:
+    files = sorted((ROOT / "emote" / "runs").glob("*.py"))
+    code = "; ".join(f"import emote.runs.{file.stem}" for file in files if file.stem != "__init__")
+    done = subprocess.run([sys.executable, "-c", f"{code}; import sys; print('torch' in sys.modules)"],
+                          capture_output=True, text=True, cwd=ROOT)  # fmt: skip
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_no_package_is_a_crowd() -> None:
+    folders = {path.parent for path in modules().values()}
+    crowds = {folder.name: count for folder in folders if (count := len(list(folder.glob("*.py")))) > 16}
+    assert crowds == {}

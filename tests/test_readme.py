@@ -7,13 +7,21 @@ import shlex
 
 import pytest
 
+from emote.__main__ import main as emote
 from emote.cli import compose_config, main
+from emote.cli.keys import LEAVES
+from emote.config import GROUPS
 from tests.conftest import ROOT, first_job
 
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [
     match.group(1).split("#")[0].strip()
     for match in re.finditer(r"^(?:!cd emote && )?python train\.py (.*)$", TEXT.replace("\\\n", " "), re.MULTILINE)
+]
+
+EMOTE = [
+    match.group(1).split(" #")[0].strip()
+    for match in re.finditer(r"^emote (?!train)(.*)$", TEXT.replace("\\\n", " "), re.MULTILINE)
 ]
 
 
@@ -29,8 +37,19 @@ def test_the_mistakes_that_the_readme_shows_are_what_is_printed(capsys: pytest.C
     assert capsys.readouterr().err == shown
 
 
+@pytest.mark.parametrize("line", EMOTE)
+def test_every_other_command_of_the_readme_exists_with_its_keys(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(line)
+    name = words[: 2 if words[0] == "tools" else 1]
+    assert emote([*name, "--help"]) == 0
+    text = capsys.readouterr().out
+    typed = {word.partition("=")[0] for word in words[len(name) :]}
+    ours = set(re.findall(r"^  (\w+)  ", text, re.MULTILINE))
+    assert typed <= (ours | {*LEAVES, *GROUPS} if "`emote train`" in text else ours)
+
+
 def test_there_are_commands_to_check() -> None:
-    assert len(COMMANDS) >= 8
+    assert len(COMMANDS) >= 8 and len(EMOTE) >= 8
 
 
 def test_every_image_and_file_that_the_readme_links_exists() -> None:

@@ -6,26 +6,24 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from emote.cli.checking_values import leaf_problem
-from emote.cli.composing import COMPOSING_FAILS, files_of, for_hydra, repository_of
+from emote.cli.composing import COMPOSING_FAILS, Composer, files_of, for_hydra
 from emote.cli.explaining import explained, short
 from emote.cli.findings import Findings
 from emote.cli.groups import Groups
 from emote.cli.keys import flat
 
 
-def check_files(composer: Hydra, words: list[str], found: Findings) -> bool:
+def check_files(composer: Composer, words: list[str], found: Findings) -> bool:
     """Compare the YAML files that these words compose with the schema; False where one is not as it should be."""
-    loader: Any = composer.config_loader
     words = for_hydra(files_of(words))
     if (seen := " ".join(words)) not in found.sound_files:
         try:
-            files = loader.compute_defaults_list("config", words, RunMode.RUN).defaults
-            repository = repository_of(composer, words)
+            files = composer.loader.compute_defaults_list("config", words, RunMode.RUN).defaults
+            repository = composer.repository(words)
             ours = [part for part in files if not re.match(r"hydra/|schema$", part.config_path)]
             found.sound_files[seen] = all([_check_file(repository, part, found) for part in ours])  # noqa: C419
         except COMPOSING_FAILS as error:
@@ -34,7 +32,7 @@ def check_files(composer: Hydra, words: list[str], found: Findings) -> bool:
     return found.sound_files[seen]
 
 
-def _blamed(line: str, error: BaseException, composer: Hydra, words: list[str]) -> str:
+def _blamed(line: str, error: BaseException, composer: Composer, words: list[str]) -> str:
     """Hydra blames config.yaml for an option that is missing; the word with the `override` is to blame."""
     missing = re.search(r"In 'config': Could not find '(.+?)/([^/]+?)'", str(error))
     if missing is None:
@@ -42,7 +40,7 @@ def _blamed(line: str, error: BaseException, composer: Hydra, words: list[str]) 
     for word in words:
         config_path = word.replace("=", "/", 1)
         with suppress(*COMPOSING_FAILS):
-            chosen = repository_of(composer, words).load_config(config_path)
+            chosen = composer.repository(words).load_config(config_path)
             wanted = [(getattr(d, "group", "").lstrip("/"), getattr(d, "value", "")) for d in chosen.defaults_list]
             if missing.groups() in wanted:
                 return line.replace("conf/config.yaml", _where(chosen, config_path))

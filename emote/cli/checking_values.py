@@ -9,12 +9,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from emote.cli.explaining import did_you_mean
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, OPEN, described
 from emote.cli.unknown_keys import unknown
 from emote.config import config_schema, range_problems
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 
 
 def leaf_problem(name: str, value: Any, groups: Groups) -> str | None:

@@ -9,24 +9,27 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from emote.cli.checking_values import leaf_problem, value_problem
-from emote.cli.explaining import did_you_mean
+from emote.cli.composing import Composer
 from emote.cli.findings import Findings
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, OPEN, SECTIONS, flat
 from emote.cli.unknown_keys import nearest_key, unknown
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 
+HYDRAS_OWN = {  # what is not asked here
+    "hydra/launcher": "launcher= says what runs the jobs of a sweep",
+    "hydra/sweeper": "emote runs sweeps itself, and `emote search` searches",
+}
 MOST_VALUES = 10_000  # of one sweep that are looked at
 
 
-def check_words(composer: Hydra, words: list[str], groups: Groups, found: Findings) -> None:
-    parser = OverridesParser.create(composer.config_loader)
+def check_words(composer: Composer, words: list[str], groups: Groups, found: Findings) -> None:
+    parser = composer.parser
     chosen: set[str] = set()
     for word in words:
         try:
@@ -35,7 +38,10 @@ def check_words(composer: Hydra, words: list[str], groups: Groups, found: Findin
             found.add(_unreadable(word, groups, parser), word.split("=")[0].lstrip("+~"))
             continue
         if override.is_hydra_override():
-            found.meant.append([word])
+            if override.key_or_group in HYDRAS_OWN:
+                found.add(f"{word}: {HYDRAS_OWN[override.key_or_group]}")
+            else:
+                found.meant.append([word])
             continue
         if override.key_or_group in groups.options and override.key_or_group in chosen:
             found.add(f"{override.key_or_group} is chosen twice; say it once")

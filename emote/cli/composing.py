@@ -6,25 +6,23 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from emote.cli.keys import LEAVES
+from emote.cli.keys import LEAVES, flat
 from emote.config import GROUPS, config_schema
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from emote.util.places import CONF
 
 # ValueError and TypeError are Hydra's own for a few mistakes in a defaults list
 COMPOSING_FAILS = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError)
@@ -41,56 +39,85 @@ def _parts(whole: int, count: int) -> str:
 
 
 @contextmanager
-def hydra_over_conf() -> Iterator[Hydra]:
+def hydra_over_conf() -> Iterator[Composer]:
     """What composes, with the schema registered."""
     register_schema()
     outer = get_gh_backup()  # whoever calls may be using Hydra, which is one for a process
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
-            composer = GlobalHydra.instance().hydra
-            assert composer is not None
-            yield composer
+            yield Composer(GlobalHydra.instance().config_loader())
     finally:
         restore_gh_from_backup(outer)
 
 
-def compose_with_hydra(composer: Hydra, words: list[str]) -> DictConfig:
-    return composer.compose_config("config", for_hydra(words), run_mode=RunMode.RUN, with_log_configuration=False)
+@dataclass(frozen=True)
+class TypedOption:
+    """An option of a group that a person typed. The keys that its own file sets stand, whatever an experiment sets;
+    what the file inherits does not: an experiment that changes that is meant to."""
+
+    group: str
+    name: str
+    package: str
+    content: DictConfig
+
+    def keys(self) -> set[str]:
+        plain: Any = OmegaConf.to_container(self.content, resolve=False)
+        return {name for name, _ in flat(plain, f"{self.package}." if self.package else "")}
 
 
-def compose(composer: Hydra, words: list[str]) -> DictConfig:
-    return without_hydra(compose_with_hydra(composer, words))
+class Composer:
+    """Composes words; the files once for all words with the same ones."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader  # Hydra's
+        self.parser = OverridesParser.create(loader)
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def with_hydra(self, words: Sequence[str]) -> DictConfig:
+        """What the files of these words compose to, where typed options stand; `hydra` is one of its sections."""
+        files = files_of(words)
+        if tuple(files) not in self._composed:
+            composed = hydra_compose("config", for_hydra(files), return_hydra_config=True)
+            for option in self.typed_options(files):
+                if option.package:
+                    OmegaConf.update(composed, option.package, option.content, merge=True)
+                else:
+                    composed.merge_with(option.content)
+            self._composed[tuple(files)] = composed
+        return self._composed[tuple(files)]
+
+    def compose(self, words: Sequence[str]) -> DictConfig:
+        """What a job runs on. Values are set as Hydra sets them."""
+        job = copy.deepcopy(self.with_hydra(words))
+        OmegaConf.set_struct(job, False)
+        job.pop("hydra")
+        OmegaConf.set_struct(job, True)
+        files = files_of(words)
+        for override in self.parser.parse_overrides([word for word in words if word not in files]):
+            OmegaConf.update(job, override.key_or_group, override.value(), merge=True)
+        return job
+
+    def repository(self, words: Sequence[str]) -> Any:
+        """What finds the files of conf/, and of the directories that the words add to it."""
+        return self.loader._parse_overrides_and_create_caching_repo("config", for_hydra(files_of(words)))[1]
+
+    def typed_options(self, words: Sequence[str]) -> list[TypedOption]:
+        """The options among the words, but for the experiment, in the order in which groups are composed."""
+        overrides = self.parser.parse_overrides(files_of(words))
+        chosen: dict[str, Any] = {o.key_or_group: o.value() for o in overrides if o.key_or_group in GROUPS}
+        repository, found = self.repository(words), []
+        for group in sorted(chosen.keys() - {"experiment"}, key=GROUPS.index):
+            for name in chosen[group] if isinstance(chosen[group], list) else [chosen[group]]:
+                loaded = repository.load_config(f"{group}/{name}") if name is not None else None
+                if loaded is not None:
+                    package = loaded.header.get("package") or group
+                    content = OmegaConf.masked_copy(loaded.config, [key for key in loaded.config if key != "defaults"])
+                    found.append(TypedOption(group, name, "" if package == "_global_" else package, content))
+        return found
 
 
-def without_hydra(composed: DictConfig) -> DictConfig:
-    task = composed.copy()
-    OmegaConf.set_struct(task, False)
-    task.pop("hydra")
-    OmegaConf.set_struct(task, True)
-    return task
-
-
-def compose_job(composer: Hydra, words: list[str], composed: dict[tuple[str, ...], DictConfig]) -> DictConfig:
-    """As `compose`, but the files once for all jobs with the same ones (kept in `composed`): then values are set as
-    Hydra sets them."""
-    files = tuple(files_of(words))
-    if files not in composed:
-        composed[files] = compose(composer, list(files))
-    job = copy.deepcopy(composed[files])
-    values = [word for word in words if word not in files]
-    for override in OverridesParser.create(composer.config_loader).parse_overrides(values):
-        OmegaConf.update(job, override.key_or_group, override.value(), merge=True)
-    return job
-
-
-def repository_of(composer: Hydra, words: list[str]) -> Any:
-    """What finds the files of conf/, and of the directories that the words add to it."""
-    loader: Any = composer.config_loader
-    return loader._parse_overrides_and_create_caching_repo("config", words)[1]
-
-
-def files_of(words: list[str]) -> list[str]:
+def files_of(words: Sequence[str]) -> list[str]:
     """The words that decide which files are composed: all but `key=value`."""
     return [word for word in words if word.partition("=")[0] not in LEAVES]
 
@@ -100,11 +127,9 @@ def for_hydra(words: Sequence[str]) -> list[str]:
     return [re.sub(r"^(\w+)=null$", r"~\1", word) if word.split("=")[0] in GROUPS else word for word in words]
 
 
-def as_typed(hydra_config: Any) -> list[str]:
-    """The words of a job as they were typed: with their interpolations, and `experiment=null`."""
-    words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
-    assert isinstance(words, list)
-    return [re.sub(r"^~(\w+)(=null)?$", r"\1=null", word) for word in words]
+def of_jobs(words: Sequence[str]) -> list[str]:
+    """The words that are a job's own: all but those to Hydra, such as where else files are searched."""
+    return [word for word in words if not word.startswith(("hydra.", "hydra/"))]
 
 
 def sweep_of_files(composed: DictConfig) -> list[str]:

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from omegaconf.errors import InterpolationResolutionError, InterpolationValidationError, OmegaConfBaseException
 
-from emote.cli.composing import CONF
 from emote.cli.keys import LEAVES, OPEN, described
-from emote.util.hints import nearest
-
-
-def together(lines: Sequence[str]) -> str:
-    if len(lines) == 1:
-        return lines[0]
-    return "\n".join([f"{len(lines)} mistakes, nothing was started:", *(f"  {line}" for line in lines)])
-
-
-def did_you_mean(guess: str | None) -> str:
-    return f"; did you mean {guess}?" if guess else ""
+from emote.util.hints import did_you_mean, nearest
+from emote.util.places import ROOT
 
 
 def explained(error: BaseException) -> str:
@@ -67,4 +56,4 @@ def _missing_option(where: str, wanted: str, text: str) -> str:
 def short(path: str) -> str:
     """A path as it is told: within the repository without the repository's."""
     file = Path(path)
-    return str(file.relative_to(CONF.parent)) if file.is_relative_to(CONF.parent) else path
+    return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else path

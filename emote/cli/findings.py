@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from omegaconf import DictConfig
-
 
 @dataclass
 class Findings:
@@ -17,7 +15,6 @@ class Findings:
     meant: list[list[str]] = field(default_factory=list)  # for each word its values, one unless it is a sweep
     several: dict[str, str] = field(default_factory=dict)  # words with several values, and what else they may mean
     sound_files: dict[str, bool] = field(default_factory=dict)  # of files, and of sets of words: is all as it should be
-    composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)  # see compose_job
 
     @property
     def first(self) -> list[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from hydra.core.default_element import GroupDefault
 from hydra.core.object_type import ObjectType
 
-from emote.cli.composing import COMPOSING_FAILS, repository_of
+from emote.cli.composing import COMPOSING_FAILS, Composer
 from emote.cli.explaining import explained
 from emote.util.errors import ConfigError
 
@@ -25,10 +24,10 @@ class Groups:
         return [name for name in self.options[group] if not name.split("/")[-1].startswith("_")]
 
 
-def find_groups(composer: Hydra, words: list[str]) -> Groups:
+def find_groups(composer: Composer, words: list[str]) -> Groups:
     """Of conf/ and of the directories that the words add to it."""
     try:
-        repository = repository_of(composer, [word for word in words if word.startswith("hydra.searchpath=")])
+        repository = composer.repository([word for word in words if word.startswith("hydra.searchpath=")])
         entries = repository.load_config("config").defaults_list
         chosen = [entry for entry in entries if isinstance(entry, GroupDefault) and not entry.override]
         defaults: dict[str, Any] = {str(entry.group): entry.value for entry in chosen}

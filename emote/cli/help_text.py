@@ -1,71 +1,84 @@
-"""`python train.py --help`: what can be typed."""
+"""`emote train --help`: what can be typed."""
 
 from __future__ import annotations
 
 import itertools
 import re
-import shutil
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from emote.cli.components import component_lines
-from emote.cli.composing import COMPOSING_FAILS, CONF, compose
+from emote.cli.composing import COMPOSING_FAILS, Composer
 from emote.cli.groups import Groups, find_groups
-from emote.cli.keys import LEAVES, described
+from emote.cli.keys import LEAVES
+from emote.cli.layout import key_rows, row, shown_type
 from emote.config import as_text
+from emote.util.errors import ConfigError
+from emote.util.hints import did_you_mean, nearest
+from emote.util.places import CONF, TRAIN
 
 SENTENCES = (
-    ("python train.py experiment=quickstart", "the miniature learns a style in minutes, on any laptop"),
-    ("python train.py lora.rank=8 hardware=t4", "change a key, choose an option of a group"),
-    ("python train.py data=folder data.path=my_images model=mini", "train on images of your own"),
-    ("python train.py -m lora.rank=2,4,8", "one run for each value (-m: sweep)"),
-    ("python train.py experiment=quickstart --cfg job", "show the configuration and run nothing"),
+    ("experiment=quickstart", "the miniature learns a style in minutes, on any laptop"),
+    ("lora.rank=8 hardware=t4", "change a key, choose an option of a group"),
+    ("data=folder data.path=my_images model=mini", "train on images of your own"),
+    ("-m lora.rank=2,4,8", "one run for each value (-m: sweep)"),
+    ("experiment=quickstart --cfg job", "show the configuration and run nothing"),
+    ("--help lora", "the groups and keys about one word alone"),
 )
 ENDING = """\
 Text with commas, braces or # needs quotes inside quotes:  'data.caption="a {text}, drawn"'
 A list:  'lora.targets=[to_q,to_v]'     nothing:  data.margin=null     another key's value:  'lora.alpha=${lora.rank}'
 A callback of your own:  +callbacks.extra.mine._target_=my_module.MyCallback
-Files of your own for the groups: put them into conf/, or say --config-dir my_conf.
+Files of your own for the groups: --config-dir my_conf, which is laid out as conf/ is.
 Flags: --cfg job [--resolve], -m, --config-dir, --version; Hydra's: --hydra-help, --info, --shell-completion."""
 
 
-def help_text(composer: Hydra, words: list[str]) -> str:
-    """What can be typed: sentences, groups with their options, every key with type, default and meaning."""
-    width = min(max(shutil.get_terminal_size((110, 24)).columns, 90), 120)
+def help_text(composer: Composer, words: list[str]) -> str:
+    """What can be typed: sentences, groups with their options, every key with type, default and meaning.
+
+    words: `key=value` as typed, by which defaults are shown; of the others, only what is about one of them.
+    Raises ConfigError where nothing is about these.
+    """
+    about = [word for word in words if "=" not in word]
+    words = [word for word in words if "=" in word]
     groups = find_groups(composer, words)
+    if about:
+        return _about(about, groups, composer, words)
     lines = ["Fine-tune Stable Diffusion with LoRA on emoji art.", "", "What people type:", ""]
-    lines += [f"  {sentence:<62}  {meaning}" for sentence, meaning in SENTENCES]
+    lines += [f"  {f'{TRAIN} {sentence}':<62}  {meaning}" for sentence, meaning in SENTENCES]
     lines += ["", "Running the same command again goes on where it stopped, or returns at once if it is finished.", ""]
     lines += ["Groups (* is composed if nothing is said):", ""]
-    lines += _group_lines(groups, width)
+    lines += _group_lines(groups, groups.options)
     lines += ["", "Components, chosen by a key; docs/extending.md adds one with a file:", "", *component_lines()]
     lines += ["", "Keys:"]
-    lines += _key_lines(_defaults(composer, words), width)
+    lines += _key_lines(LEAVES, *_defaults(composer, words))
     return "\n".join([*lines, "", ENDING])
 
 
-def _group_lines(groups: Groups, width: int) -> Iterator[str]:
-    column = max(len(f"{group}={option}") for group in groups.options for option in groups.options[group]) + 2
-    for group in groups.options:
+def _about(about: list[str], groups: Groups, composer: Composer, words: list[str]) -> str:
+    chosen = [group for group in groups.options if group in about]
+    names = [name for name in LEAVES for word in about if name.startswith(f"{word}.") or word in name.split(".")]
+    if not chosen and not names:
+        names = [name for name in LEAVES for word in about if word.lower() in f"{name} {_meaning(name)}".lower()]
+    if not chosen and not names:
+        guess = nearest(about[0], [*groups.options, *LEAVES])
+        raise ConfigError(f"no group or key is about {' '.join(about)}{did_you_mean(guess)}; --help alone lists all")
+    lines = [*_group_lines(groups, chosen), *_key_lines(dict.fromkeys(names), *_defaults(composer, words))]
+    return "\n".join(lines).lstrip("\n")
+
+
+def _group_lines(groups: Groups, names: Iterable[str]) -> Iterator[str]:
+    column = max(len(f"{group}={option}") for group in groups.options for option in groups.options[group]) + 6
+    for group in names:
         if groups.defaults[group] is None:
-            yield from _row(f"* {group}=null", column + 4, "none", width)
+            yield from row(f"* {group}=null", column, "none")
         for option in groups.shown(group):
             mark = "*" if option == groups.defaults[group] else " "
-            meaning = _first_sentence(CONF / group / f"{option}.yaml")
-            yield from _row(f"{mark} {group}={option}", column + 4, meaning, width)
-
-
-def _row(left: str, column: int, text: str, width: int) -> list[str]:
-    wrapped = textwrap.wrap(text, width - column) or [""]
-    start = f"  {left}".ljust(column)
-    return [(start + wrapped[0]).rstrip(), *(" " * column + line for line in wrapped[1:])]
+            yield from row(f"{mark} {group}={option}", column, _first_sentence(CONF / group / f"{option}.yaml"))
 
 
 def _first_sentence(file: Path) -> str:
@@ -81,42 +94,27 @@ def _first_sentence(file: Path) -> str:
     return re.split(r"(?<=\.) ", " ".join(comment), maxsplit=1)[0]
 
 
-def _defaults(composer: Hydra, words: list[str]) -> tuple[DictConfig, DictConfig]:
+def _defaults(composer: Composer, words: list[str]) -> tuple[DictConfig, DictConfig]:
     """The composed values twice, with the links between keys and without."""
     try:
-        raw = compose(composer, words)
+        raw = composer.compose(words)
     except COMPOSING_FAILS:
-        raw = compose(composer, [])
+        raw = composer.compose([])
     resolved = raw.copy()
     with suppress(OmegaConfBaseException):
         OmegaConf.resolve(resolved)
     return raw, resolved
 
 
-def _key_lines(defaults: tuple[DictConfig, DictConfig], width: int) -> Iterator[str]:
-    values = {name: _shortened(_shown_default(name, *defaults)) for name in LEAVES}
-    for _, grouped in itertools.groupby(LEAVES, lambda name: name.rpartition(".")[0]):
-        names = list(grouped)
-        first = max(map(len, names)) + 2
-        second = max(len(values[name]) for name in names) + 2
+def _key_lines(names: Iterable[str], raw: DictConfig, resolved: DictConfig) -> Iterator[str]:
+    for _, grouped in itertools.groupby(names, lambda name: name.rpartition(".")[0]):
         yield ""
-        for name in names:
-            entry, kind = LEAVES[name]
-            meaning = f"{entry.metadata['meaning']}{_shown_type(kind, entry)}"
-            yield from _row(f"{name:<{first}}{values[name]}", 2 + first + second, meaning, width)
+        yield from key_rows((name, _shown_default(name, raw, resolved), _meaning(name)) for name in grouped)
 
 
-def _shortened(value: str) -> str:
-    return value if len(value) <= 26 else f"{value[:25]}…"
-
-
-def _shown_type(kind: Any, entry: Any) -> str:
-    limits = entry.metadata["limits"]
-    if kind is Any and not (entry.metadata["kind"] or entry.metadata["word"]):
-        return ""
-    words = re.sub(r"^(an?|one of) ", "", described(kind, entry))
-    signs = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}
-    return f" [{words}{','.join(f' {signs[rule]} {limit}' for rule, limit in limits.items())}]"
+def _meaning(name: str) -> str:
+    entry, kind = LEAVES[name]
+    return f"{entry.metadata['meaning']}{shown_type(kind, entry)}"
 
 
 def _shown_default(name: str, raw: DictConfig, resolved: DictConfig) -> str:

@@ -1,43 +1,52 @@
-"""`key=value` words of the scripts, read into a dataclass whose fields are made by `emote.config.key`.
-
-A field whose key is a word of Python's ends in an underscore: `for_` is `for=`.
+"""`key=value` words of every command but `train`, read into a dataclass whose fields are made by `emote.config.key`.
 
 All mistakes are reported together, each with the key, the rule, the value and the nearest valid name.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from enum import Enum
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING as REQUIRED  # what `key` without a default has
 
+from emote.cli.guard import guarded
+from emote.cli.layout import key_rows, shown_type
+from emote.cli.peers import no_such_key, peer_key
 from emote.config import as_text, range_problems
-from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.errors import ConfigError, together
+from emote.util.hints import did_you_mean, nearest, not_one_of
 
 T = TypeVar("T")
+HELP = ("-h", "--help")
 
 
-def run_script(schema: type[T], main: Callable[[T], int | None], about: str, arguments: list[str]) -> int:
-    """Read the words, do what they say, and turn a user's mistake into a few lines and exit code 2.
+def run_command(schema: type[T], main: Callable[[T], int | None], about: str | None, arguments: list[str]) -> int:
+    """Read the words, do what they say, and return the exit code, as `guarded` has it.
 
-    about: the script's docstring; `--help` prints it with every key, its default and its meaning.
+    about: the command's docstring; `--help` prints it with every key, its default and its meaning, and `--help WORD`
+    the keys with that word alone.
     """
-    if any(word in ("-h", "--help") for word in arguments):
-        print(f"{about.strip()}\n\n{describe(schema)}")
-        return 0
-    try:
-        return main(read_keywords(schema, arguments)) or 0
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
-        return 128 + int(getattr(stop, "signal_number", 2))
+    if help_wanted(arguments):
+        return guarded(lambda: print(help_of(schema, about, arguments)))
+    return guarded(lambda: main(read_keywords(schema, arguments)))
+
+
+def help_wanted(arguments: list[str]) -> bool:
+    return any(word in HELP for word in arguments)
+
+
+def help_of(schema: type, about: str | None, arguments: list[str]) -> str:
+    """The docstring and all keys, or the keys that have one of the other arguments in their name or meaning."""
+    words = [word.lower() for word in arguments if word not in HELP and "=" not in word]
+    if not words:
+        return f"{(about or '').strip()}\n\nKeys:\n\n{describe(schema)}"
+    text = describe(schema, words)
+    if not text:
+        raise ConfigError(f"no key is about {' '.join(words)}; --help alone lists all")
+    return text
 
 
 def read_keywords(schema: type[T], arguments: list[str]) -> T:
@@ -45,19 +54,17 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
 
     Raises ConfigError with every mistake.
     """
-    entries = {_word(entry): entry for entry in fields(schema)}  # type: ignore[arg-type]
+    entries: dict[str, Field[Any]] = {entry.name: entry for entry in fields(schema)}  # type: ignore[arg-type]
     kinds = get_type_hints(schema)
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     for word in arguments:
         name, found, text = word.partition("=")
         if not found or name not in entries:
-            close = nearest(name, entries)
-            rule = f"{word} is no key=value" if not found else f"unknown key {name}"
-            mistakes.append(f"{rule}; " + (f"did you mean {close}=?" if close else f"keys are {', '.join(entries)}"))
+            mistakes.append(unknown_word(word, entries))
             continue
         try:
-            value = _convert(name, text, kinds[entries[name].name])
+            value = _convert(name, text, kinds[name])
         except ConfigError as error:
             mistakes.append(str(error))
             continue
@@ -66,33 +73,45 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
     for name, entry in entries.items():
         required = entry.default in (MISSING, REQUIRED) and entry.default_factory is MISSING
         if required and name not in values and not any(line.startswith(f"{name} ") for line in mistakes):
-            mistakes.append(f"{name}= is missing: {entry.metadata['meaning']}")
+            mistakes.append(f"{name} must be given: {entry.metadata['meaning']}; set {name}=…")
     if mistakes:
-        if len(mistakes) == 1:
-            raise ConfigError(mistakes[0])
-        raise ConfigError(f"{len(mistakes)} mistakes, nothing was started:\n  " + "\n  ".join(mistakes))
-    return schema(**{entries[name].name: value for name, value in values.items()})
+        raise ConfigError(together(mistakes))
+    return schema(**values)
 
 
-def describe(schema: type) -> str:
-    """One line a key: its default (nothing where it must be given) and its meaning."""
+def unknown_word(word: str, known: Collection[str]) -> str:
+    """What is told of a word that begins with no known key."""
+    name, found, _ = word.lstrip("-").partition("=")
+    guess = name if name in known else peer_key(name, known) or nearest(name, known)
+    rule = f"unknown key {name}" if found and not word.startswith("-") else f"{word} is not key=value"
+    if reason := no_such_key(name):
+        return f"{rule}: {reason}"
+    return rule + (did_you_mean(f"{guess}=") if guess else f"; keys are {', '.join(known)}")
+
+
+def describe(schema: type, words: Collection[str] = ()) -> str:
+    """A row a key: its default (nothing where it must be given), its meaning, type and range.
+
+    words: those that a key must have in its name or meaning; none for all keys.
+    """
+    kinds = get_type_hints(schema)
     rows = []
     for entry in fields(schema):
-        default = entry.default if entry.default not in (MISSING, REQUIRED) else None
-        if entry.default_factory is not MISSING:
-            default = entry.default_factory()
-        shown = "" if default is None else as_text(default)
-        if isinstance(default, list):
-            shown = f"[{', '.join(map(as_text, default))}]"
-        rows.append(
-            (f"{_word(entry)}={shown.lower() if isinstance(default, bool) else shown}", entry.metadata["meaning"])
-        )
-    width = min(34, max(len(left) for left, _ in rows))
-    return "\n".join(f"  {left:<{width}}  {meaning}" for left, meaning in rows)
+        default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+        meaning = f"{entry.metadata['meaning']}{shown_type(kinds[entry.name], entry)}"
+        if not words or any(word in f"{entry.name} {entry.metadata['meaning']}".lower() for word in words):
+            rows.append((entry.name, _shown(default), meaning))
+    return "\n".join(key_rows(rows)) if rows else ""
 
 
-def _word(entry: Field[Any]) -> str:
-    return entry.name.removesuffix("_")
+def _shown(default: Any) -> str:
+    if default in (MISSING, REQUIRED):
+        return "(needed)"
+    if default is None:
+        return "null"
+    if isinstance(default, list):
+        return f"[{', '.join(map(as_text, default))}]"
+    return as_text(default).lower() if isinstance(default, bool) else as_text(default)
 
 
 def _convert(name: str, text: str, kind: Any) -> Any:
@@ -116,12 +135,10 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         options = [member.name for member in kind]
         if text not in options:
-            close = nearest(text.lower(), options)
-            hint = f"; did you mean {close}?" if close else ""
-            raise ConfigError(f"{name} must be one of {', '.join(options)}, got {text or 'nothing'}{hint}")
+            raise ConfigError(not_one_of(name, text, options))
         return kind[text]
     try:
         return kind(text)
     except ValueError:
-        what = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+        what = {int: "an integer", float: "a number"}.get(kind, kind.__name__)
         raise ConfigError(f"{name} must be {what}, got {text or 'nothing'}") from None

@@ -1,64 +1,57 @@
-"""What `python train.py` calls: flags, and the exit code.
-
-0; 2 for mistakes; 1 for a sweep with failures; 130 interrupted; 143 terminated.
-"""
+"""What `python train.py` and `emote train` call: flags, and the exit code, which is 1 for a sweep with failures."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import os
 import re
 import sys
 import typing
 from pathlib import Path
 
 import hydra
-from hydra._internal.hydra import Hydra
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from emote import __version__
 from emote.cli.checking import check
-from emote.cli.composing import CONF, compose_job, for_hydra, hydra_over_conf, register_schema
-from emote.cli.explaining import did_you_mean, explained, together
+from emote.cli.composing import Composer, hydra_over_conf, register_schema
+from emote.cli.explaining import explained
+from emote.cli.guard import guarded
 from emote.cli.help_text import help_text
 from emote.cli.keys import LEAVES
-from emote.cli.running import run_job, run_single, run_sweep
+from emote.cli.peers import peer_key
+from emote.cli.running import run_single, run_sweep
 from emote.config import Config, to_dataclass
-from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.errors import ConfigError, together
+from emote.util.hints import did_you_mean, nearest
+from emote.util.places import CONF, TRAIN
 
 
 def main(argv: list[str]) -> int:
     """Do what the words say; returns the exit code. Unforeseen exceptions of a single run are raised as they are."""
+    return guarded(lambda: _main(argv))
+
+
+def _main(argv: list[str]) -> int:
+    flags = _read_flags(argv)
     try:
-        flags = _read_flags(argv)
-        if flags.hydra_help or flags.info or flags.shell_completion:
+        if flags.hydra_help or flags.info or flags.shell_completion or flags.cfg in ("hydra", "all"):
             return _leave_to_hydra(argv)
         with hydra_over_conf() as composer:
             return _dispatch(composer, flags)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except HydraException as error:  # not a job's: jobs raise their own
-        print(f"error: {explained(error)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `--help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
-        return 128 + 13
-    except KeyboardInterrupt as stop:  # emote.training's Interrupted is one, and knows its signal
-        print(str(stop) or "interrupted", file=sys.stderr)
-        return 128 + int(getattr(stop, "signal_number", 2))
+        raise ConfigError(explained(error)) from error
 
 
 def compose_config(words: list[str]) -> Config:
     """The checked configuration that the words of a command line compose to; raises ConfigError with all mistakes."""
     with hydra_over_conf() as composer:
         found = check(composer, words, sweep=False)
-        return to_dataclass(compose_job(composer, found.first, found.composed))
+        return to_dataclass(composer.compose(found.first))
 
 
-def _dispatch(composer: Hydra, flags: argparse.Namespace) -> int:
+def _dispatch(composer: Composer, flags: argparse.Namespace) -> int:
     words: list[str] = flags.words
     if flags.config_dir:
         if not (folder := Path(flags.config_dir).resolve()).is_dir():
@@ -72,9 +65,10 @@ def _dispatch(composer: Hydra, flags: argparse.Namespace) -> int:
         if flags.multirun:
             raise ConfigError("--cfg shows one configuration: leave out -m, and use one value for each key")
         check(composer, words, sweep=False)
-        composer.show_cfg("config", for_hydra(words), flags.cfg, flags.package, flags.resolve)
+        shown = OmegaConf.select(composer.compose(words), flags.package) if flags.package else composer.compose(words)
+        print(OmegaConf.to_yaml(shown, resolve=flags.resolve), end="")
     elif flags.resolve or flags.package:
-        raise ConfigError("--resolve and --package go with --cfg: python train.py --cfg job --resolve")
+        raise ConfigError(f"--resolve and --package go with --cfg: {TRAIN} --cfg job --resolve")
     elif check(composer, words, sweep=flags.multirun).sweep:
         return run_sweep(composer, words)
     else:
@@ -84,11 +78,11 @@ def _dispatch(composer: Hydra, flags: argparse.Namespace) -> int:
 
 class _Flags(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
-        raise ConfigError(f"{message}\n`python train.py --help` explains what can be typed")
+        raise ConfigError(f"{message}\n`{TRAIN} --help` explains what can be typed")
 
 
 def _read_flags(argv: list[str]) -> argparse.Namespace:
-    parser = _Flags(prog="train.py", add_help=False, allow_abbrev=False)
+    parser = _Flags(prog="train", add_help=False, allow_abbrev=False)
     for names in ("--help -h", "--version", "--multirun -m", "--run -r", "--resolve", "--hydra-help"):
         parser.add_argument(*names.split(), action="store_true")
     parser.add_argument("--shell-completion", "-sc", action="store_true")
@@ -109,6 +103,9 @@ def _read_flags(argv: list[str]) -> argparse.Namespace:
 
 def _without_dashes(word: str, parser: argparse.ArgumentParser) -> str | None:
     bare = word.lstrip("-")
+    name, equals, value = bare.partition("=")
+    if meant := peer_key(name, LEAVES):
+        return f"{meant}={value if equals else '…'}"
     if re.match(r"[\w./]+=", bare) or bare in LEAVES:
         return bare if "=" in bare else f"{bare}=…"
     return nearest(word, [flag for flag in parser._option_string_actions if flag.startswith("--")])
@@ -120,7 +117,9 @@ def _leave_to_hydra(argv: list[str]) -> int:
     handlers, level = list(root.handlers), root.level
     sys.argv = [saved[0], *argv]
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(
+            print
+        )()  # which shows, and starts nothing
     except SystemExit as leaving:
         return int(leaving.code or 0)
     finally:

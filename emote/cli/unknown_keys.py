@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 
-from emote.cli.explaining import did_you_mean
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, SECTIONS
-from emote.util.hints import nearest
+from emote.cli.peers import no_such_key, peer_key
+from emote.util.hints import did_you_mean, nearest
+from emote.util.places import TRAIN
 
 BY_LAST_PART: dict[str, list[str]] = {}  # rank: lora.rank; seed: seed, lora.seed, …
 for _name in LEAVES:
@@ -21,7 +22,9 @@ def unknown(key: str, groups: Groups) -> str:
     group, _, option = key.partition("/")
     if group in groups.options and option in groups.shown(group):
         return f"{key} is an option; did you mean {group}={option}?"
-    return f"unknown key {key}{did_you_mean(nearest_key(key, groups)) or '; `python train.py --help` lists them'}"
+    if reason := no_such_key(key):
+        return f"unknown key {key}: {reason}"
+    return f"unknown key {key}{did_you_mean(nearest_key(key, groups)) or f'; `{TRAIN} --help` lists them'}"
 
 
 def nearest_key(key: str, groups: Groups) -> str | None:
@@ -29,6 +32,8 @@ def nearest_key(key: str, groups: Groups) -> str | None:
     group, _, option = key.partition("/")
     if key in SECTIONS or option in groups.options.get(group, []):
         return None
+    if meant := peer_key(key, {*LEAVES, *groups.options}):
+        return meant
     name = key.replace("/", ".")
     last = name.rsplit(".", 1)[-1]
     if last not in BY_LAST_PART:

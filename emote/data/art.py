@@ -31,6 +31,7 @@ def art_items(style: str, caption: str) -> list[Item]:
             caption=caption.format(text=names[code][0], style=style),
             concept=concept_of(names[code][0]),
             read=partial(Path.read_bytes, path),
+            origin="the art's names",
         )
         for code, path in art_files(style).items()
         if code in names

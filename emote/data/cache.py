@@ -21,14 +21,16 @@ from torch import Tensor
 
 from emote.data.background import colour_count, colours_of, is_white, pixels_of
 from emote.data.images import BadImage, Layout, decode_for, is_transparent, lay_out
-from emote.data.item import Item
-from emote.data.shards import Group, Rows, Shards, complete
+from emote.data.item import Item, content_key
+from emote.data.shards import Group, Rows, Shards, complete, existing
 from emote.util.errors import ConfigError
 
 ImageEncoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 """float32 [B, 3, H, W] in [-1, 1] to the posterior's mean and log-variance, each [B, C, h, w]."""
 TextEncoder = Callable[[list[str]], Tensor]
 """B captions to their embeddings [B, T, D]."""
+
+TEXT_BATCH = 64  # captions; part of the cache's identity, as the bits depend on it
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -125,22 +127,15 @@ def build_latents(
     convolution depend on it.  workers: threads that decode ahead.
     Raises ConfigError for values that are not finite, an image that changes while it is read, a full disk.
     """
-    variants = tuple(Variant(n, mirror) for n in range(colour_count(layout.background)) for mirror in mirrored)
+    variants = _variants(layout, mirrored)
     white = is_white(layout.background)
-    recipe: dict[str, Any] = {
-        "encoder": encoder_key,
-        "layout": {**asdict(layout), "background": pixels_of(layout.background)},
-        "variants": list(mirrored),
-        "batch": batch_size,
-    }
-    if not white:
-        recipe["transparent"] = True  # the shards say of each image whether the background shows
+    recipe = _image_recipe(layout, mirrored, encoder_key, batch_size)
 
     def make(groups: list[Group], advance: Callable[[int], None]) -> Generator[Rows, None, None]:
         encode: ImageEncoder | None = None
         with ThreadPoolExecutor(workers) as pool:
             keys = itertools.chain.from_iterable(groups)
-            decoded = _ahead(
+            decoded = ahead(
                 pool, lambda key: _decode(items[key], key, layout, variants), keys, window=max(2 * workers, batch_size)
             )
             for group in groups:
@@ -161,12 +156,49 @@ def build_latents(
     return Latents(complete(items, Path(directory) / "latents", recipe, make, "images", workers), variants)
 
 
+def cached_latents(
+    contents: Iterable[str], layout: Layout, mirrored: tuple[bool, ...], encoder_key: str, directory: Path,
+    batch_size: int = 16,
+) -> Latents:  # fmt: skip
+    """What `build_latents` would not encode again, by the names and headers of files; no checksum is verified."""
+    recipe = _image_recipe(layout, mirrored, encoder_key, batch_size)
+    return Latents(existing(contents, Path(directory) / "latents", recipe), _variants(layout, mirrored))
+
+
+def cached_text(
+    captions: Iterable[str], encoder_key: str, directory: Path, batch_size: int = TEXT_BATCH
+) -> TextEmbeddings:
+    """What `build_text` would not encode again, as `cached_latents`."""
+    keys = {caption_key(caption) for caption in {*captions, ""}}
+    return TextEmbeddings(existing(keys, Path(directory) / "text", _text_recipe(encoder_key, batch_size)))
+
+
+def _variants(layout: Layout, mirrored: tuple[bool, ...]) -> tuple[Variant, ...]:
+    return tuple(Variant(n, mirror) for n in range(colour_count(layout.background)) for mirror in mirrored)
+
+
+def _image_recipe(layout: Layout, mirrored: tuple[bool, ...], encoder_key: str, batch_size: int) -> dict[str, Any]:
+    recipe: dict[str, Any] = {
+        "encoder": encoder_key,
+        "layout": {**asdict(layout), "background": pixels_of(layout.background)},
+        "variants": list(mirrored),
+        "batch": batch_size,
+    }
+    if not is_white(layout.background):
+        recipe["transparent"] = True  # the shards say of each image whether the background shows
+    return recipe
+
+
+def _text_recipe(encoder_key: str, batch_size: int) -> dict[str, Any]:
+    return {"encoder": encoder_key, "batch": batch_size}
+
+
 def build_text(
     captions: Iterable[str],
     load_encoder: Callable[[], TextEncoder],
     encoder_key: str,
     directory: Path,
-    batch_size: int = 64,
+    batch_size: int = TEXT_BATCH,
 ) -> TextEmbeddings:
     """Encode every distinct caption, and the empty one (caption dropout and guidance need it), but those cached.
 
@@ -187,7 +219,7 @@ def build_text(
                 advance(len(batch))
             yield {"embedding": torch.cat(embeddings)}, {}
 
-    recipe = {"encoder": encoder_key, "batch": batch_size}
+    recipe = _text_recipe(encoder_key, batch_size)
     return TextEmbeddings(complete(by_key, Path(directory) / "text", recipe, make, "captions"))
 
 
@@ -197,13 +229,16 @@ def _decode(item: Item, content: str, layout: Layout, variants: Sequence[Variant
         data = item.read()
     except OSError as error:
         raise ConfigError(f"{item.name} can no longer be read ({error}); say the command again") from error
-    if hashlib.sha256(data).hexdigest() != content:
+    if content_key(data, item.rendering) != content:
         raise ConfigError(f"{item.name} has changed since the images were listed; say the command again")
     try:
-        image = decode_for(data, layout)
+        image = decode_for(data, layout, item.rendering)
         transparent = is_transparent(image)
         colours = colours_of(layout.background, content, transparent)
-        over = {colour: np.asarray(lay_out(image, replace(layout, background=colour))) for colour in set(colours)}
+        over = {
+            colour: np.asarray(lay_out(image, replace(layout, background=colour), item.rendering.nearest))
+            for colour in set(colours)
+        }
     except BadImage as error:
         return str(error)
     drawn = [over[colours[variant.colour]] for variant in variants]
@@ -259,7 +294,7 @@ def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], arguments: Iterable[T], window: int) -> Iterator[R]:
+def ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], arguments: Iterable[T], window: int) -> Iterator[R]:
     """`pool.map` in order, but at most `window` calls ahead of what is consumed: memory stays flat."""
     arguments = iter(arguments)
     waiting: deque[Future[R]] = deque(pool.submit(function, a) for a in itertools.islice(arguments, window))

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import functools
+import gzip
+import importlib
 import io
 import re
+import threading
 import warnings
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageChops, ImageColor, ImageOps, ImageStat, UnidentifiedImageError
 
+from emote.data.item import PLAIN, Rendering
+
 MAX_PIXELS = 64_000_000  # above it, a small file is more likely a decompression bomb than a drawing
+LARGEST = 4 * MAX_PIXELS  # of files that are large too, such as photographs: 1 GB while one is read
+PIXELS_A_BYTE = 200  # a drawing may have more, a photograph never
+PIXEL_ART_COLOURS, PIXEL_ART_PX = 32, 64
+PLUGINS = (("pillow_heif", "register_heif_opener"), ("pillow_jxl", None))
 
 # What Pillow recognises but cannot draw by itself: EPS and WMF start other programs, the rest have no decoder.
 NO_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -19,6 +31,9 @@ NO_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 # The limit below is stricter than the one Pillow warns at. Once and here: filters are global, so that a thread
 # that changes them for one image could leave them changed for all.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+_one_large_image = threading.Lock()
 
 
 class BadImage(ValueError):
@@ -46,34 +61,88 @@ class Layout:
 def formats() -> tuple[str, ...]:
     """The formats of raster images that `decode` reads, as Pillow calls them, sorted."""
     Image.init()
+    for module, register in PLUGINS:
+        with contextlib.suppress(ImportError):
+            plugin = importlib.import_module(module)
+            if register:
+                getattr(plugin, register)()
     return tuple(sorted(set(Image.OPEN) - NO_IMAGES))
 
 
 @functools.cache
 def suffixes() -> frozenset[str]:
     """The file name suffixes, in lower case and with the dot, of what `decode` reads."""
+    readable = formats()
     known = Image.registered_extensions()  # this one reads all plugins first
-    return frozenset({".svg", *(suffix for suffix, name in known.items() if name in formats())})
+    return frozenset({".svg", ".svgz", *(suffix for suffix, name in known.items() if name in readable)})
 
 
 def is_svg(data: bytes) -> bool:
     head = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return head.startswith(b"<") and b"<svg" in data[:8192]
+    return (head.startswith(b"<") and b"<svg" in data[:8192]) or is_odd_svg(data)
 
 
-def decode(data: bytes, svg_size_px: int) -> Image.Image:
-    """Encoded bytes (SVG or anything Pillow opens; first frame) to an upright RGBA image.
+def is_odd_svg(data: bytes) -> bool:
+    """Whether it is an SVG that is compressed, no UTF-8, or begins with much else."""
+    if data[:2] == b"\x1f\x8b":
+        return True  # the only kind of image that is compressed so
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or data[:2] in (b"<\0", b"\0<"):
+        return "<svg" in _text(data[:65536])
+    return (
+        data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+        and b"<svg" not in data[:8192]
+        and bool(
+            re.match(rb"\s*(?:<[?!][^>]*>\s*)*<svg\b", re.sub(rb"<!--.*?-->", b"", data[: 1 << 20], flags=re.DOTALL))
+        )
+    )
 
-    Raises BadImage for what is broken, empty, or larger than MAX_PIXELS.
+
+def svg_text(data: bytes) -> str:
+    """The text of an SVG, also of a compressed one. Raises BadImage."""
+    try:
+        if data[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                data = file.read(MAX_PIXELS)
+            if b"<svg" not in data[: 1 << 20]:
+                raise BadImage("a compressed file that holds no SVG")
+        return _text(data)
+    except UnicodeDecodeError as error:
+        raise BadImage("broken SVG (it is not UTF-8)") from error
+    except (OSError, EOFError, zlib.error, LookupError) as error:
+        raise BadImage(f"broken SVG ({_one_line(error)})") from error
+
+
+def _text(data: bytes) -> str:
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return data[: len(data) & ~1].decode("utf-16")
+    if data[:2] in (b"<\0", b"\0<"):
+        return data[: len(data) & ~1].decode("utf-16-le" if data[:1] == b"<" else "utf-16-be")
+    declared = re.match(rb"\s*<\?xml[^>]*encoding=[\"']([\w.-]+)", data[:200])
+    return data.decode(declared[1].decode() if declared and declared[1].lower() != b"utf-8" else "utf-8-sig")
+
+
+def decode(data: bytes, svg_size_px: int, rendering: Rendering = PLAIN) -> Image.Image:
+    """Encoded bytes (SVG or anything Pillow opens) to an upright RGBA image: the first frame, or that of `rendering`.
+
+    Images over MAX_PIXELS are made smaller as they are read, to about `svg_size_px`.
+    Raises BadImage for what is broken, empty, or so large that it must be a mistake.
     """
     if not data:
         raise BadImage("the file is empty")
     try:
-        image = Image.open(io.BytesIO(_draw_svg(data, svg_size_px) if is_svg(data) else data), formats=formats())
+        source = _draw_svg(data, svg_size_px, rendering.fonts) if is_svg(data) else data
+        image: Image.Image = Image.open(io.BytesIO(source), formats=formats())
         # the header states the size, and nothing that large has been allocated yet
-        if image.width * image.height > MAX_PIXELS:
-            raise BadImage(f"{image.width}×{image.height} pixels are over the limit of {MAX_PIXELS:,}")
-        image.load()
+        pixels = image.width * image.height
+        if pixels > LARGEST or pixels > max(MAX_PIXELS, PIXELS_A_BYTE * len(data)):
+            limit = LARGEST if pixels > LARGEST else MAX_PIXELS
+            raise BadImage(f"{image.width}×{image.height} pixels are over the limit of {limit:,}; make it smaller")
+        if rendering.frame:
+            image.seek(rendering.frame)
+        if pixels <= MAX_PIXELS:
+            image.load()
+        else:
+            image = _load_reduced(image, svg_size_px)
         return _to_rgba(ImageOps.exif_transpose(image))
     except BadImage:
         raise
@@ -83,8 +152,20 @@ def decode(data: bytes, svg_size_px: int) -> Image.Image:
         raise BadImage(f"cannot be read ({type(error).__name__}: {_one_line(error)})") from error
 
 
-def _draw_svg(data: bytes, size_px: int) -> bytes:
-    """An SVG as PNG bytes, as large as fits into size_px × size_px. Raises BadImage."""
+def _load_reduced(image: Image.Image, size_px: int) -> Image.Image:
+    orientation = image.getexif()
+    with _one_large_image:  # threads decode side by side, and memory is for one
+        image.draft("RGB", (size_px, size_px))
+        image.load()
+        small = (image if image.mode in ("L", "RGB", "RGBA", "LA") else image.convert("RGBA")).reduce(
+            max(1, max(image.size) // (2 * size_px))
+        )
+    small.info["exif"] = orientation.tobytes() if orientation else b""
+    return small
+
+
+def _draw_svg(data: bytes, size_px: int, fonts: bool = False) -> bytes:
+    """An SVG as PNG bytes, as large as fits into size_px × size_px. Raises BadImage. fonts: the machine's."""
     import resvg_py
 
     try:
@@ -92,11 +173,11 @@ def _draw_svg(data: bytes, size_px: int) -> bytes:
         # 96 dots an inch is CSS's rule; the renderer's default of 0 refuses sizes in mm, as Inkscape writes them
         return bytes(
             resvg_py.svg_to_bytes(
-                svg_string=data.decode("utf-8-sig"), width=size_px, height=size_px, dpi=96, skip_system_fonts=True
+                svg_string=svg_text(data), width=size_px, height=size_px, dpi=96, skip_system_fonts=not fonts
             )
         )
-    except UnicodeDecodeError as error:
-        raise BadImage("broken SVG (it is not UTF-8)") from error
+    except BadImage:
+        raise
     except (ValueError, OverflowError) as error:
         raise BadImage(f"broken SVG ({_one_line(error)})") from error
 
@@ -141,8 +222,14 @@ def figure_box(image: Image.Image) -> tuple[int, int, int, int] | None:
     return largest.point(lambda d: 255 if d > 12 else 0).getbbox()
 
 
-def lay_out(image: Image.Image, layout: Layout) -> Image.Image:
-    """An RGBA image of any shape to an RGB square of `layout.resolution` pixels.
+def is_pixel_art(image: Image.Image, resolution: int) -> bool:
+    """Whether an image is so small, and has so few colours, that enlarging it smoothly would blur what was drawn."""
+    is_small = max(image.size) <= min(PIXEL_ART_PX, resolution // 2)
+    return is_small and image.getcolors(PIXEL_ART_COLOURS) is not None
+
+
+def lay_out(image: Image.Image, layout: Layout, nearest: bool = False) -> Image.Image:
+    """An RGBA image of any shape to an RGB square of `layout.resolution` pixels. nearest: it is enlarged without blur.
 
     Alpha is composited before resizing, so that edges do not pick up the colour of invisible pixels.
     Raises BadImage for an image in which nothing is visible.
@@ -160,6 +247,9 @@ def lay_out(image: Image.Image, layout: Layout) -> Image.Image:
 
     side = layout.resolution
     inner = side - 2 * round((layout.margin or 0.0) * side)
+    if nearest and (factor := -(-inner // max(flat.size))) > 1:
+        # whole squares first: what is then made smaller has sharp edges at any ratio
+        flat = flat.resize((flat.width * factor, flat.height * factor), Image.Resampling.NEAREST)
     if layout.fit == "crop":
         drawn = ImageOps.fit(flat, (inner, inner), Image.Resampling.LANCZOS)
     else:
@@ -171,13 +261,13 @@ def lay_out(image: Image.Image, layout: Layout) -> Image.Image:
     return square
 
 
-def decode_for(data: bytes, layout: Layout) -> Image.Image:
+def decode_for(data: bytes, layout: Layout, rendering: Rendering = PLAIN) -> Image.Image:
     """`decode`, as large as `lay_out` wants it. Raises BadImage."""
     # SVGs are drawn at twice the size: cropping to the figure would otherwise enlarge soft pixels
-    return decode(data, svg_size_px=2 * layout.resolution)
+    return decode(data, 2 * layout.resolution, rendering)
 
 
-def to_pixels(data: bytes, layout: Layout, flip: bool = False) -> np.ndarray:
+def to_pixels(data: bytes, layout: Layout, flip: bool = False, rendering: Rendering = PLAIN) -> np.ndarray:
     """Encoded bytes to uint8 pixels [side, side, 3]. Raises BadImage."""
-    image = lay_out(decode_for(data, layout), layout)
+    image = lay_out(decode_for(data, layout, rendering), layout, rendering.nearest)
     return np.asarray(ImageOps.mirror(image) if flip else image)

@@ -13,7 +13,8 @@ def apply_policy(kept: int, skipped: list[Skipped], policy: OnBadItem) -> None:
     """Raise ConfigError where `kept` usable items beside `skipped` ones are no set to train on.
 
     `fail` tolerates no bad item. `skip` goes on unless nothing is left or more than half is bad: then the
-    source is wrong (a caption column, a folder), and the few that happen to be readable are no answer.
+    source is wrong (a caption column, a folder), and the few that happen to be readable are no answer. `skip_any` goes
+    on with whatever is left.
     """
     if policy is OnBadItem.fail and skipped:
         raise ConfigError(
@@ -24,10 +25,11 @@ def apply_policy(kept: int, skipped: list[Skipped], policy: OnBadItem) -> None:
         if not skipped:
             raise ConfigError("the source holds no images")
         raise ConfigError(f"none of {count(len(skipped))} can be used:\n{listing(skipped)}")
-    if len(skipped) > kept:
+    if len(skipped) > kept and policy is not OnBadItem.skip_any:
         raise ConfigError(
             f"{len(skipped)} of {count(len(skipped) + kept)} cannot be used, which is more than half:\n"
-            f"{listing(skipped)}\nrepair or remove them: with so many the source itself is likely wrong"
+            f"{listing(skipped)}\nrepair or remove them: with so many the source itself is likely wrong; or set "
+            "data.on_bad_item=skip_any to go on with the rest"
         )
 
 

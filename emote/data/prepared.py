@@ -5,32 +5,46 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
-from emote.config import DataConfig
+from emote.config import DataConfig, OnBadItem
 from emote.data.background import caption_over, colours_of, is_white
-from emote.data.cache import ImageEncoder, Latents, TextEmbeddings, TextEncoder, build_latents, build_text
+from emote.data.cache import (
+    ImageEncoder,
+    Latents,
+    TextEmbeddings,
+    TextEncoder,
+    ahead,
+    build_latents,
+    build_text,
+    cached_latents,
+    cached_text,
+)
 from emote.data.images import Layout
-from emote.data.item import Item, Skipped
+from emote.data.item import PLAIN, Found, Item, Rendering, Skipped, content_key
 from emote.data.order import item_at, variant_at
 from emote.data.policy import apply_policy
+from emote.data.rendering import renderings
 from emote.data.sources import open_source
 from emote.data.split import held_out_concepts, join_concepts
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scanned:
-    """An item whose bytes could be read. content: their SHA-256 in hex."""
+    """An item whose bytes could be read. content: see `item.content_key`."""
 
     item: Item
     content: str
@@ -41,26 +55,30 @@ class Scan:
     """What a run uses of its source, sorted by (content, caption): the order of files says nothing.
 
     skipped: what has no usable caption or cannot be read; images are decoded later.
-    found: usable items before `data.max_items`.  identity: see `scan`.
+    found: usable items before `data.max_items`.  left_out: files that only that leaves out.  identity: see `scan`.
+    source: all else that was found there.
     """
 
     entries: list[Scanned]
     skipped: list[Skipped]
     found: int
     identity: str
+    source: Found = field(default_factory=Found)
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
 class Example:
     """One image with its captions, one for each variant in which it is cached.
 
-    content: its key in `Prepared.latents`.  name: what messages call it.
+    content: its key in `Prepared.latents`.  name: what messages call it.  repeats: how often it counts in an epoch.
     """
 
     name: str
     captions: tuple[str, ...]
     concept: str
     content: str
+    repeats: int = 1
 
     @property
     def caption(self) -> str:
@@ -101,33 +119,90 @@ def captions_of(caption: str, content: str, latents: Latents, data: DataConfig) 
 
 
 def scan(data: DataConfig) -> Scan:
-    """Open the source and read every image's bytes once; nothing is decoded.
+    """Open the source and read every image's bytes once; of animated and small ones, how they are drawn.
 
     The identity is a SHA-256 over the sorted (content, caption) of what `data.max_items` leaves: it follows
-    the data wherever they lie, and no path, name or order is in it.
+    the data wherever they lie, and no path, name or order is in it. How often each counts is in it where that differs.
     Raises ConfigError as `open_source` does, and where `data.on_bad_item` says so.
     """
-    items, skipped = open_source(data)
-    entries = []
+    source = open_source(data)
+    skipped = list(source.skipped)
+    entries: list[Scanned] = []
+    unread: set[str] = set()  # files may be items for several captions
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:  # waits for disks more than it computes
-        for item, content in zip(items, pool.map(_read, items), strict=True):
-            if isinstance(content, Skipped):
-                skipped.append(content)
-            else:
-                entries.append(Scanned(item, content))
-    apply_policy(len(entries), skipped, data.on_bad_item)
+        read = partial(_read, data=data)
+        for item, contents in zip(source.items, ahead(pool, read, source.items, window=64), strict=True):
+            if isinstance(contents, Skipped):
+                if item.name not in unread:
+                    skipped.append(contents)
+                unread.add(item.name)
+                continue
+            for rendering, content in contents:
+                entries.append(Scanned(item if rendering == PLAIN else replace(item, rendering=rendering), content))
+    apply_policy(len(entries), [one for one in skipped if one.is_file], data.on_bad_item)
     entries.sort(key=lambda entry: (entry.content, entry.item.caption, entry.item.name))
     used = entries[: data.max_items]
-    digest = hashlib.sha256(json.dumps([(entry.content, entry.item.caption) for entry in used]).encode())
-    return Scan(used, skipped, found=len(entries), identity=digest.hexdigest())
+    digest = hashlib.sha256()
+    json_of = json.JSONEncoder().encode
+    repeats = whole_repeats([entry.item.repeats for entry in used])
+    is_weighted = max(repeats, default=1) > 1
+    for n, (entry, number) in enumerate(zip(used, repeats, strict=True)):
+        row = (entry.content, entry.item.caption, number) if is_weighted else (entry.content, entry.item.caption)
+        digest.update(f"{', ' if n else '['}{json_of(row)}".encode())
+    digest.update(b"]" if used else b"[]")
+    left_out = len({entry.item.name for entry in entries} - {entry.item.name for entry in used})
+    return Scan(used, skipped, len(entries), digest.hexdigest(), replace(source, items=[], skipped=[]), left_out)
 
 
-def _read(item: Item) -> str | Skipped:
+def _read(item: Item, data: DataConfig) -> list[tuple[Rendering, str]] | Skipped:
+    """How each frame that is used is drawn, and its key."""
     try:
-        data = item.read()
+        content = item.read()
     except OSError as error:
         return Skipped(item.name, f"cannot be read ({error.strerror or error})")
-    return hashlib.sha256(data).hexdigest() if data else Skipped(item.name, "the file is empty")
+    if not content:
+        return Skipped(item.name, "the file is empty")
+    drawn = renderings(content, data.frame, data.resample, data.resolution)
+    return [(rendering, content_key(content, rendering)) for rendering in drawn]
+
+
+def whole_repeats(weights: Sequence[float]) -> list[int]:
+    """Weights as the smallest whole numbers of the same ratios, to a twentieth of the smallest: 1 for equal ones."""
+    distinct = set(weights)
+    if len(distinct) < 2:
+        return [1] * len(weights)
+    least = min(distinct)
+    shares = {weight: Fraction(weight / least).limit_denominator(20) for weight in distinct}
+    common = math.lcm(*(share.denominator for share in shares.values()))
+    return [int(shares[weight] * common) for weight in weights]
+
+
+def split_by_concept(examples: Iterable[tuple[str, str]], share: float) -> tuple[dict[str, str], set[str]]:
+    """From pairs of (concept, content): each concept's group, and the groups that are held out."""
+    group_of = join_concepts(examples)
+    return group_of, held_out_concepts(group_of.values(), share)
+
+
+def without(scan: Scan, bad: Mapping[str, str], policy: OnBadItem) -> Scan:
+    """The scan but for contents that cannot be decoded, given with the reason. Raises ConfigError as `apply_policy`."""
+    undecoded = undecodable(scan.entries, bad)
+    if not undecoded:
+        return scan
+    entries = [entry for entry in scan.entries if entry.content not in bad]
+    apply_policy(len(entries), [*_counted(scan), *undecoded], policy)
+    found = scan.found - len(scan.entries) + len(entries)
+    return replace(scan, entries=entries, skipped=[*scan.skipped, *undecoded], found=found)
+
+
+def undecodable(entries: Iterable[Scanned], bad: Mapping[str, str]) -> list[Skipped]:
+    """One for each file whose content is bad."""
+    names = {entry.item.name: bad[entry.content] for entry in entries if entry.content in bad}
+    return [Skipped(name, reason) for name, reason in names.items()]
+
+
+def _counted(scan: Scan) -> list[Skipped]:
+    """What counts beside bad images: what max_items left out is in no count, so only where it left all."""
+    return [one for one in scan.skipped if one.is_file] if scan.found == len(scan.entries) else []
 
 
 def prepare(
@@ -160,36 +235,54 @@ def prepare(
         batch_size=batch_size or encoded_at_once(data.resolution),
         workers=workers,
     )
-    bad = [
-        Skipped(entry.item.name, latents.bad[entry.content]) for entry in scan.entries if entry.content in latents.bad
-    ]
+    undecoded = undecodable(scan.entries, latents.bad)
+    good = [entry for entry in scan.entries if entry.content in latents]
     examples = [
         Example(
             entry.item.name,
             captions_of(entry.item.caption, entry.content, latents, data),
             entry.item.concept,
             entry.content,
+            repeats,
         )
-        for entry in scan.entries
-        if entry.content in latents
+        for entry, repeats in zip(good, whole_repeats([entry.item.repeats for entry in good]), strict=True)
     ]
-    # what max_items left out is in neither count, so the earlier ones count with these only where it left all
-    earlier = scan.skipped if scan.found == len(scan.entries) else []
-    apply_policy(len(examples), [*earlier, *bad], data.on_bad_item)
+    apply_policy(len(examples), [*_counted(scan), *undecoded], data.on_bad_item)
 
     if not is_white(data.background) and not any(latents.is_transparent(example.content) for example in examples):
         log.warning("data.background=%s shows behind no image: none of them is transparent", data.background)
     captions = {caption for example in examples for caption in example.captions}
     text = build_text([*captions, *prompts], load_text_encoder, text_encoder_key, cache_dir)
-    group_of = join_concepts((example.concept, example.content) for example in examples)
-    held = held_out_concepts(group_of.values(), data.held_out)
+    group_of, held = split_by_concept([(example.concept, example.content) for example in examples], data.held_out)
     return Prepared(
         training=[example for example in examples if group_of[example.concept] not in held],
         held_out=[example for example in examples if group_of[example.concept] in held],
         latents=latents,
         text=text,
-        skipped=[*scan.skipped, *bad],
+        skipped=[*scan.skipped, *undecoded],
     )
+
+
+def count_uncached(
+    scan: Scan, data: DataConfig, image_encoder_key: str, text_encoder_key: str, cache_dir: Path, prompts: Iterable[str]
+) -> tuple[int, int]:
+    """How many images and captions `prepare` would encode; only names and headers of the cache's files are read.
+
+    Captions that depend on whether an image is transparent count as missing until the image itself is cached.
+    """
+    contents = {entry.content for entry in scan.entries}
+    mirrored = (False, True) if data.flip else (False,)
+    at_once = encoded_at_once(data.resolution)
+    latents = cached_latents(contents, layout_of(data), mirrored, image_encoder_key, cache_dir, at_once)
+    captions = {*prompts, ""}
+    for entry in scan.entries:
+        if entry.content in latents:
+            captions.update(captions_of(entry.item.caption, entry.content, latents, data))
+        elif entry.content not in latents.bad:
+            captions.add(entry.item.caption)
+    text = cached_text(captions, text_encoder_key, cache_dir)
+    images = sum(content not in latents and content not in latents.bad for content in contents)
+    return images, sum(caption not in text for caption in captions)
 
 
 class TrainingSet(Dataset):
@@ -222,6 +315,8 @@ class TrainingSet(Dataset):
         self.end_position = end_position
         self.rank = rank
         self.world = world
+        # an epoch: each example as often as it counts
+        self.epoch = [n for n, example in enumerate(prepared.training) for _ in range(example.repeats)]
 
     def __len__(self) -> int:
         return max(0, self.end_position - self.start_position) // self.world
@@ -236,7 +331,7 @@ class TrainingSet(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(index)
         position = self.position(index)
-        example = self.prepared.training[item_at(self.seed, position, len(self.prepared.training))]
+        example = self.prepared.training[self.epoch[item_at(self.seed, position, len(self.epoch))]]
         variant = variant_at(self.seed, position, len(self.prepared.latents.variants))
         return _entry(self.prepared, example, variant, position)
 

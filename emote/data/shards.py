@@ -15,23 +15,23 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from filelock import FileLock, Timeout
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emote.util.errors import ConfigError
+from emote.util.files import hash_rest, tensor_header
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 MOST_KEYS = 128  # one file: about 64 to 128 rows, minutes of work at most, and 8 to 250 MB
-CHUNK_BYTES = 1 << 20
 WAIT_SECONDS = 1.0
 
 Group = tuple[str, ...]
@@ -118,7 +118,7 @@ def complete(
     was built. Raises ConfigError where `directory` cannot be written or is full.
     """
     recipe = {"format": FORMAT, **recipe}
-    wanted = {directory / f"{_hash([recipe, group])}.safetensors": group for group in group_keys(keys, MOST_KEYS)}
+    wanted = _files(keys, directory, recipe)
     found, damaged = _verified(wanted, workers)
     if len(found) < len(wanted):
         lock = directory / f"{_hash(recipe)[:16]}.lock"
@@ -135,6 +135,21 @@ def complete(
             if missing:
                 found |= _build(missing, lock, recipe, make, unit)
     return Shards(found[path] for path in wanted)
+
+
+def existing(keys: Iterable[str], directory: Path, recipe: Mapping[str, Any]) -> Shards:
+    """What `complete` would find, by the files' headers alone: no checksum is verified, nothing is made."""
+    found = []
+    for path, group in _files(keys, directory, {"format": FORMAT, **recipe}).items():
+        if path.exists():
+            with suppress(SafetensorError, OSError, ValueError, KeyError, TypeError), safe_open(path, "pt") as file:
+                bad = json.loads(file.metadata()["bad"])
+                found.append(Shard(path, tuple(key for key in group if key not in bad), bad, {}))
+    return Shards(found)
+
+
+def _files(keys: Iterable[str], directory: Path, recipe: Mapping[str, Any]) -> dict[Path, Group]:
+    return {directory / f"{_hash([recipe, group])}.safetensors": group for group in group_keys(keys, MOST_KEYS)}
 
 
 def _build(missing: dict[Path, Group], lock: Path, recipe: Mapping, make: Make, unit: str) -> dict[Path, Shard]:
@@ -164,11 +179,10 @@ def _serialise(
     metadata = {"keys": json.dumps(group), "bad": _json(bad), "recipe": _json(recipe)}
     digest = _content_hash(metadata)
     digest.update(rows)
-    # written here, since the library's own writer puts metadata in an order that differs from run to run
-    header = {**json.loads(bare[8:start]), "__metadata__": {**metadata, "sha256": digest.hexdigest()}}
-    text = _json(header).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the rows aligned
-    return [len(text).to_bytes(8, "little"), text, rows]
+    return [
+        tensor_header({**json.loads(bare[8:start]), "__metadata__": {**metadata, "sha256": digest.hexdigest()}}),
+        rows,
+    ]
 
 
 def _content_hash(metadata: Mapping[str, str]) -> Any:
@@ -216,10 +230,9 @@ def verify(path: Path, group: Group) -> Shard:
             raise Damaged("its header cannot be read") from error
         if size - 8 - header_bytes != end:
             raise Damaged(f"it is {size:,} bytes, not {8 + header_bytes + end:,}")
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
+        checksum = hash_rest(file, digest)
     good = tuple(key for key in group if key not in bad)
-    if digest.hexdigest() != expected or tuple(keys) != group or rows != {len(good)}:
+    if checksum != expected or tuple(keys) != group or rows != {len(good)}:
         raise Damaged("its checksum is wrong")
     return Shard(path, good, bad, shapes)
 
@@ -273,19 +286,11 @@ def _alone(path: Path, unit: str) -> Iterator[None]:
 @contextmanager
 def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    text, eta = TextColumn("{task.description}"), TimeRemainingColumn()
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), eta)
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(description, total=total)
+    from emote.util.progress import progress_bar
+
+    with progress_bar(Console(stderr=True), shown=True) as progress:
+        task = progress.add_task(description, total=total, note="")
         yield lambda number: progress.advance(task, number)
 
 

@@ -39,7 +39,7 @@ class Choice:
 
 
 class Catalogue:
-    """run, model: what to open with, as in scripts/generate.py; but with neither, the newest quickstart is before
+    """run, model: what to open with, as in `emote generate`; but with neither, the newest quickstart is before
     newer runs, and where there is no run at all the miniature alone will do. Raises ConfigError for names of nothing.
     """
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from emote.config import Accelerator, key
 from emote.util.errors import ConfigError
+from emote.util.places import how_to_install
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ QUEUE_LENGTH = 32  # drawings that may wait
 class DemoOptions:
     run: str | None = key("what to open with: a run, adapter file or Hub name, or base; the newest quickstart, else "
                           "the newest run, if left out", default=None)  # fmt: skip
-    model: str | None = key("base model, as in scripts/generate.py; the run's own if left out", default=None)
+    model: str | None = key("base model, as in `emote generate`; the run's own if left out", default=None)
     runs_dir: str = key("where runs are kept", default="runs")
     device: Accelerator = key("auto, cpu, cuda or mps", default=Accelerator.auto)
     port: int | None = key(
@@ -87,7 +88,7 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
-        raise ConfigError("the demo needs gradio; pip install -e '.[demo]'") from error
+        raise ConfigError(f"the demo needs gradio; {how_to_install('demo')}") from error
     from emote.demo.catalogue import Catalogue
     from emote.demo.handlers import Handlers
     from emote.demo.session import Sessions

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.hints import not_one_of
 from emote.util.registry import offered, resolve_target
 
 KARRAS = {"use_karras_sigmas": True}  # the spacing of noise levels of arXiv 2206.00364, equation 5
@@ -62,9 +62,7 @@ def scheduler_named(text: str) -> str:
         spellings.setdefault(_plain(f"{entry.sampler} {entry.schedule}"), name)
     found = spellings.get(_plain(text))
     if found is None:
-        close = nearest(text.lower(), SAMPLERS)
-        hint = f"; did you mean {close}?" if close else ""
-        raise ConfigError(f"scheduler must be one of {', '.join(SAMPLERS)}, got {text or 'nothing'}{hint}")
+        raise ConfigError(not_one_of("scheduler", text, SAMPLERS))
     return found
 
 

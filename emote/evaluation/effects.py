@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emote.evaluation.crossed import CrossedResult
-
-BLUE, RED, GREY = "#1f5fbf", "#c0392b", "#6e7781"
+from emote.util.charts import BLUE, GREY, RED, new_figure, save_png
 
 
 def plot_effects(
@@ -22,11 +21,7 @@ def plot_effects(
     A point with its 95 % interval (thin: other images and other seeds; thick: other images, these seeds), and below
     it a small circle for each seed. None where there is nothing to compare with.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.4 + 0.5 * len(names)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 1.4 + 0.5 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, results, what in ((left, to_first, f"to “{names[0]}”"), (right, to_last, "to the step before")):
         axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
@@ -54,4 +49,4 @@ def plot_effects(
         fontsize=9,
         color=GREY,
     )
-    figure.savefig(path, format="png", metadata={"Software": None})
+    save_png(figure, path)

@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+FEW_CONCEPTS = 5
+
 
 @dataclass(frozen=True)
 class PairedResult:
     """Mean losses, their difference (final − base) and its 95 % interval; `relative` is difference / base, infinite
     where only the base is 0, and 0 where there is no difference.
 
-    The interval is None for a single concept: nothing can be resampled.
+    The interval is None for fewer concepts than FEW_CONCEPTS: resampling so few shows nothing.
     """
 
     base: float
@@ -30,7 +32,12 @@ class PairedResult:
 
 
 def compare(
-    base: Sequence[float], final: Sequence[float], concepts: Sequence[str], draws: int = 10_000, seed: int = 0
+    base: Sequence[float],
+    final: Sequence[float],
+    concepts: Sequence[str],
+    draws: int = 10_000,
+    seed: int = 0,
+    fewest: int = FEW_CONCEPTS,
 ) -> PairedResult:
     """Percentile bootstrap of the mean difference, paired by item.
 
@@ -49,7 +56,7 @@ def compare(
         base=mean_before,
         final=float(after.mean()),
         difference=mean,
-        interval_95=(float(low), float(high)) if count > 1 else None,
+        interval_95=(float(low), float(high)) if count >= max(2, fewest) else None,
         relative=mean / mean_before if mean_before else math.copysign(math.inf, mean) if mean else 0.0,
         items=len(before),
         concepts=count,

@@ -51,14 +51,14 @@ def _command(options: AblationOptions, words: list[str]) -> list[str]:
 
 
 def _run_all(planned: list[Variant]) -> list[Path]:
-    from emote.runs.listing import readable_age
     from emote.training.run import run
     from emote.util.console import echo
+    from emote.util.units import readable_seconds
 
     delivered: list[Path] = []
     spent: list[float] = []  # seconds of the runs that were not finished before
     for number, variant in enumerate(planned, 1):
-        left = f"; about {readable_age(fmean(spent) * (len(planned) - number + 1))} left" if spent else ""
+        left = f"; about {readable_seconds(fmean(spent) * (len(planned) - number + 1))} left" if spent else ""
         echo(f"\nrun {number} of {len(planned)}: {variant.name}, seed {variant.seed}{left}")
         began = time.time()
         delivered.append(run(variant.config, variant.words))

@@ -46,7 +46,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Report:
-    """What an ablation found. command: the words of scripts/ablation.py. images, concepts: of the held-out set."""
+    """What an ablation found. command: the words of emote ablation. images, concepts: of the held-out set."""
 
     command: list[str]
     config: Config
@@ -77,7 +77,7 @@ class Report:
 
     @property
     def typed(self) -> str:
-        return shlex.join(["python", "scripts/ablation.py", *self.command])
+        return shlex.join(["emote", "ablation", *self.command])
 
     def as_dict(self) -> dict[str, Any]:
         return {

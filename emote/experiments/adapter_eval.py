@@ -25,6 +25,7 @@ from emote.models import components
 from emote.models.precision import decide
 from emote.runs.run_folder import RunFolder
 from emote.training.callbacks.progress import progress_bar
+from emote.training.data_report import usable
 from emote.training.job import build_job, encode_data
 from emote.training.module import LoraModule
 from emote.util.errors import ConfigError
@@ -42,7 +43,7 @@ class Judge:
         self.decision = decide(self.config.trainer.precision, self.config.trainer.accelerator)
         self.model = components.locate(self.config.model)
         weights = {part: self._fingerprint(part) for part in ("unet", "vae", "text_encoder")}
-        found = scan(self.config.data)
+        found = usable(self.config, scan(self.config.data))
         self._prepared = encode_data(self.config, self.model, weights, found, self.decision)
         self._held_out = HeldOut(
             self._prepared,

@@ -21,7 +21,7 @@ class ReproduceOptions:
 
 
 def reproduce(options: ReproduceOptions, words: list[str]) -> Path:
-    """Run what the words of train.py say, and `against`; returns the table that is written beside the first one's
+    """Run what the words of `emote train` say, and `against`; returns the table that is written beside the first one's
     deliverables. Raises ConfigError for mistakes, before anything is loaded."""
     others = [name.strip() for said in options.against for name in said.split(",")]
     names, composed = compose_each(words, others)
@@ -31,7 +31,7 @@ def reproduce(options: ReproduceOptions, words: list[str]) -> Path:
     from emote.training.run import run
 
     delivered = [run(config, said) for config, said in composed]
-    command = ["python", "scripts/reproduce.py", *words]
+    command = ["emote", "reproduce", *words]
     if others:
         command.append(f"against=[{','.join(others)}]")
     runs = {name: (config, path) for name, (config, _), path in zip(names, composed, delivered, strict=True)}

@@ -16,6 +16,7 @@ from emote.cli import compose_config
 from emote.config import Config, key
 from emote.experiments.search_space import Part, read_space
 from emote.util.errors import ConfigError
+from emote.util.places import how_to_install
 from emote.util.quiet import quiet_libraries
 
 RUN = "run"  # of a trial: the run's directory
@@ -43,7 +44,7 @@ def search(options: SearchOptions, words: list[str]) -> Path:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError("a search needs the package optuna: pip install -e '.[sweep]'") from error
+        raise ConfigError(f"a search needs the package optuna: {how_to_install('sweep')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     quiet_libraries()
     facts = json.dumps([sorted(words), options.looks])

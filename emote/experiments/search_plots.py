@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from emote.sweeps.reports.document import Block, Drawing, Text
+from emote.util.charts import as_svg
 
 FEW = 4  # finished trials; with fewer, nothing is said about what mattered
 A_ROW = 3  # keys in one slice plot
 LEGEND = 10  # trials that a legend tells apart
 LOSS = "held-out loss"
-INK, PALE, GRID = "#1f2328", "#59636e", "#d1d9e0"  # on white, as the page has them
-DARK = {INK: "#f0f6fc", PALE: "#9198a1", GRID: "#3d444d"}
 
 
 def plots(study: Any) -> Iterator[Block]:
@@ -117,53 +114,13 @@ def _drawn(draw: Callable[[Any], Any]) -> str:
     import matplotlib.pyplot as plt
     import optuna
 
-    with (
-        plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "emote", "figure.constrained_layout.use": True}),
-        warnings.catch_warnings(),
-    ):
+    # Optuna sets the style for all figures
+    with plt.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few trials, and that Optuna may change these plots
         figure = draw(optuna.visualization.matplotlib)
         try:
-            _restyle(figure)
-            file = io.StringIO()
-            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+            figure.set_layout_engine("constrained")
+            figure.set_size_inches(8.5, 3.4)
+            return as_svg(figure)
         finally:
             plt.close(figure)
-    return _for_light_and_dark(file.getvalue())
-
-
-def _restyle(figure: Any) -> None:
-    """As the report's other curves: Optuna draws in ggplot's grey."""
-    from matplotlib.text import Text as Words
-    from matplotlib.ticker import ScalarFormatter
-
-    figure.set_layout_engine("constrained")
-    figure.set_size_inches(8.5, 3.4)
-    for words in figure.findobj(Words):
-        words.set(color=PALE, fontsize=8)
-    titles = [axes.title for axes in figure.axes] + ([figure._suptitle] if figure._suptitle else [])
-    for title in titles:
-        title.set(color=INK, fontsize=9.5, fontweight="bold")
-    for axes in figure.axes:
-        axes.set_axisbelow(True)
-        axes.tick_params(colors=PALE, labelsize=8)
-        for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
-            line.set(color=GRID, linewidth=0.7)
-        for spine in axes.spines.values():
-            spine.set_color(GRID)
-        if isinstance(axes.yaxis.get_major_formatter(), ScalarFormatter):
-            axes.ticklabel_format(axis="y", useOffset=False)
-        if legend := axes.get_legend():
-            legend.set_frame_on(False)
-
-
-def _for_light_and_dark(svg: str) -> str:
-    """Without what belongs to a file alone, in the page's font, its greys turned where the reader's page is dark."""
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"font: ([^;\"]*?[\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)
-    turned = "".join(
-        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in DARK.items()
-        for kind in ("fill", "stroke")
-    )
-    return svg.replace(">", f"><style>@media(prefers-color-scheme:dark){{{turned}}}</style>", 1)

@@ -57,7 +57,7 @@ Part = Choice | Interval
 
 def read_space(words: Sequence[str]) -> tuple[list[str], list[Part]]:
     """The words that are said once, and those that leave a choice. Raises ConfigError where there is none, and with
-    what `train.py` would say of any single value."""
+    what `emote train` would say of any single value."""
     parser = OverridesParser.create()
     fixed: list[str] = []
     space: list[Part] = []

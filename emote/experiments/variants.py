@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig
 
 from emote.cli import compose_config
-from emote.cli.composing import CONF, compose_job, hydra_over_conf
+from emote.cli.composing import hydra_over_conf
 from emote.config import Config, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
 from emote.util.errors import ConfigError
+from emote.util.places import CONF
 
 DEFINITION = CONF / "ablation.yaml"
 KEYS = {"experiment": str, "seeds": list, "words": list, "steps": list}
@@ -76,11 +76,9 @@ def variants(definition: Definition, words: list[str], seeds: list[int]) -> list
         raise ConfigError(f"seeds must differ, got {seeds}")
     said = [(step, change, seed, line) for seed in seeds for step, change, line in _lines(definition, words, seed)]
     compose_config(said[len(definition.steps) - 1][3])  # the last step says all that the others do: checked once
-    composed: dict[tuple[str, ...], DictConfig] = {}
     with hydra_over_conf() as composer:
         found = [
-            Variant(step, change, seed, to_dataclass(compose_job(composer, line, composed)), line)
-            for step, change, seed, line in said
+            Variant(step, change, seed, to_dataclass(composer.compose(line)), line) for step, change, seed, line in said
         ]
     _check_steps(found[: len(definition.steps)])
     return found

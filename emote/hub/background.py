@@ -76,8 +76,8 @@ class BackgroundPush:
         note_in_summary(self.run)
         state = State.of(self.run)
         if state.pending:
-            where = f"run={self.run.name}" + ("" if self.run.parent == Path("runs") else f" dir={self.run.parent}")
-            self.echo(f"not on the Hub yet: {state.pending} ({state.reason}); later: python scripts/push.py {where}")
+            where = f"run={self.run.name}" + ("" if self.run.parent == Path("runs") else f" runs_dir={self.run.parent}")
+            self.echo(f"not on the Hub yet: {state.pending} ({state.reason}); later: emote push {where}")
         return state
 
     def _done_within(self, seconds: float) -> bool:

@@ -7,6 +7,7 @@ mend (no network, too many requests, a fault of the Hub's) is NotNow.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Any
 
 from emote.config import HubConfig, is_hub_name
 from emote.util.errors import ConfigError
+from emote.util.files import hash_rest
 
 Content = Path | bytes
 LARGE = (".safetensors", ".ckpt", ".png")  # what the Hub keeps as large files
@@ -201,24 +203,14 @@ def _wait_seconds(response: Any) -> float | None:
 
 
 def _sha256(content: Content) -> str:
-    digest = hashlib.sha256()
-    for block in _blocks(content):
-        digest.update(block)
-    return digest.hexdigest()
+    return _hashed(content, hashlib.sha256())
 
 
 def _git_name(content: Content) -> str:
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
-    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    for block in _blocks(content):
-        digest.update(block)
-    return digest.hexdigest()
+    return _hashed(content, hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False))
 
 
-def _blocks(content: Content) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
-    with content.open("rb") as stream:
-        while block := stream.read(2**20):
-            yield block
+def _hashed(content: Content, digest: Any) -> str:
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
+        return hash_rest(stream, digest)

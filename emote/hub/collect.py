@@ -13,6 +13,7 @@ from emote.hub.card import write_card
 from emote.hub.client import Content
 from emote.hub.facts import Facts, is_local
 from emote.util.errors import ConfigError
+from emote.util.files import read_tensor_header, tensor_header
 from emote.util.scrub import Scrubber
 
 ADAPTERS = ("*.safetensors", "best-at-step-*/*.safetensors")
@@ -76,15 +77,12 @@ def _said_on_purpose(config: Mapping[str, Any], repository: str) -> list[str]:
 def _clean_header(file: Path, scrubber: Scrubber) -> Content:
     """The file, or where its header tells of this machine a copy that does not."""
     with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
+        header = read_tensor_header(stream)
         told = header.get("__metadata__", {})
         clean = {key: _clean_text(text, scrubber) for key, text in told.items()}
         if clean == told:
             return file
-        text = json.dumps(header | {"__metadata__": clean}, sort_keys=True, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text + stream.read()
+        return tensor_header(header | {"__metadata__": clean}) + stream.read()
 
 
 def _clean_text(text: str, scrubber: Scrubber) -> str:

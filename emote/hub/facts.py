@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import emote
 from emote.config import RANDOM_BACKGROUND, is_hub_name
 from emote.data.background import is_white
 from emote.inference.prompt_template import PLACE
 from emote.inference.resolve_adapter import ADAPTER_FILE, ART_LICENCES, BASE_LICENCES, BEST
+from emote.util.places import bundled
 
-PROJECT = Path(emote.__file__).resolve().parent.parent
 MINIATURE = "weights/mini"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 # base model → the Hub's name of its licence, and ours
@@ -62,7 +61,8 @@ class Facts:
 
     @property
     def data_licence(self) -> str:
-        return ART_LICENCES.get(str(self.config["data"]["source"]), f"the terms of {self.data_name}")
+        data = self.config["data"]
+        return data.get("licence") or ART_LICENCES.get(str(data["source"]), f"the terms of {self.data_name}")
 
     @property
     def dataset(self) -> str | None:
@@ -129,4 +129,4 @@ class Facts:
 def is_local(model_path: str) -> bool:
     """Whether a base model, as its run named it, lies on a disk and not on the Hub."""
     path = Path(model_path).expanduser()
-    return not is_hub_name(model_path) or path.suffix == ".safetensors" or path.exists() or (PROJECT / path).exists()
+    return not is_hub_name(model_path) or path.suffix == ".safetensors" or path.exists() or bundled(model_path).exists()

@@ -15,6 +15,7 @@ from emote.runs.find import LATEST, find_run, finished_runs, nearest_run
 from emote.runs.lock import run_lock
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
+from emote.util.hints import did_you_mean
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Push:
                    default=LATEST)  # fmt: skip
     repo: str | None = key("owner/name; null: where it was to go, or <you>/<name>-<identity>", default=None)
     private: bool = key("a repository that is new is made private", default=True)
-    dir: str = key("where runs are kept", default="runs")
+    runs_dir: str = key("where runs are kept", default="runs")
 
 
 def push_later(words: Push) -> int:
@@ -33,7 +34,7 @@ def push_later(words: Push) -> int:
     """
     if words.repo is not None and not is_hub_name(words.repo):
         raise ConfigError(f"repo must be owner/name, got {words.repo or 'nothing'}")
-    folder = _find(words.run, Path(words.dir))
+    folder = _find(words.run, Path(words.runs_dir))
     with run_lock(folder.root):
         state = State.of(folder.root)
         there = state.pending is not None and (folder.root / state.pending).is_dir()
@@ -64,8 +65,8 @@ def _find(run: str, runs_dir: Path) -> RunFolder:
     """Raises ConfigError where there is no such run, or several."""
     if folder := find_run(run, runs_dir):
         return folder
-    close = nearest_run(run, finished_runs(runs_dir))
-    raise ConfigError(f"run={run} is no run in {runs_dir}" + (f"; did you mean {close}?" if close else ""))
+    guess = nearest_run(run, finished_runs(runs_dir))
+    raise ConfigError(f"run={run} is no run in {runs_dir}{did_you_mean(guess)}")
 
 
 def _last(folder: RunFolder) -> Path:

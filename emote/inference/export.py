@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from emote.config import ModelConfig, key
-from emote.util.errors import ConfigError
+from emote.util.errors import ConfigError, together
+from emote.util.progress import progress_bar
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ class Numbers(Enum):
 
 @dataclass
 class Export:
-    input: str = key("an adapter file, or a run: its name, directory or the start of its identity")
+    run: str = key("an adapter file, or a run: its name, directory or the start of its identity")
     to: Target = key("check: say what it is; diffusers, kohya: that format; fuse: a merged model", default=Target.check)
     output: str | None = key("a file ending .safetensors, or a directory (fuse: in diffusers' layout)", default=None)
     dtype: Numbers = key("of the numbers that are written", default=Numbers.keep)
     rank: int | None = key("reduce to this rank, and say what it costs", default=None, at_least=1, at_most=1024)
     model: str | None = key("fuse: the base model, as for run=; null: the run's own", default=None)
-    scale: float = key("fuse: strength of the adapter, 1 as trained", default=1.0)
-    dir: str = key("where runs are kept", default="runs")
+    lora_scale: float = key("fuse: strength of the adapter, 1 as trained", default=1.0)
+    runs_dir: str = key("where runs are kept", default="runs")
 
 
 def export(words: Export) -> None:
@@ -93,16 +93,14 @@ def _check_words(words: Export) -> None:
         mistakes.append(f"output={words.output} is there already; name another, or remove it")
     if words.to is not Target.fuse:
         mistakes += ["model= is for to=fuse alone"] if words.model else []
-        mistakes += ["scale= is for to=fuse alone"] if words.scale != 1 else []
-    if len(mistakes) > 1:
-        raise ConfigError(f"{len(mistakes)} mistakes, nothing was started:\n  " + "\n  ".join(mistakes))
+        mistakes += ["lora_scale= is for to=fuse alone"] if words.lora_scale != 1 else []
     if mistakes:
-        raise ConfigError(mistakes[0])
+        raise ConfigError(together(mistakes))
 
 
 def _find_file(words: Export) -> Path:
-    if Path(words.input).expanduser().is_file():
-        return Path(words.input).expanduser()
+    if Path(words.run).expanduser().is_file():
+        return Path(words.run).expanduser()
     file: Path = _find(words).file
     beside = [path for path in file.parent.glob("*.safetensors") if path != file]
     # a run's own file in kohya's format has the facts of its training
@@ -112,7 +110,7 @@ def _find_file(words: Export) -> Path:
 def _find(words: Export) -> Any:
     from emote.inference.resolve_adapter import find_adapter
 
-    return find_adapter(words.input, Path(words.dir), _model(words.model) if words.model else None)
+    return find_adapter(words.run, Path(words.runs_dir), _model(words.model) if words.model else None)
 
 
 def _model(name: str) -> ModelConfig:
@@ -195,7 +193,7 @@ def _convert(adapter: Adapter, words: Export) -> Path:
 
     path = Path(str(words.output)).expanduser()
     if path.suffix != ".safetensors":
-        stem = Path(words.input).stem if Path(words.input).suffix == ".safetensors" else Path(words.input).name
+        stem = Path(words.run).stem if Path(words.run).suffix == ".safetensors" else Path(words.run).name
         path = path / (DIFFUSERS_FILE if words.to is Target.diffusers else f"{stem}.safetensors")
     if path.exists():
         raise ConfigError(f"output={path} is there already; name another, or remove it")
@@ -208,7 +206,7 @@ def _fuse(adapter: Adapter, words: Export, console: Console) -> Path:
 
     config = _model(words.model) if words.model else _find(words).base
     base = locate(config)
-    recipe = Recipe(adapter, words.scale, _dtype(words.dtype))
+    recipe = Recipe(adapter, words.lora_scale, _dtype(words.dtype))
     path = Path(str(words.output)).expanduser()
     fuse = fuse_to_file if path.suffix == ".safetensors" else fuse_to_directory
     with _bar("fuse", console) as begin:
@@ -254,11 +252,10 @@ def _say(console: Console, text: str) -> None:
 
 @contextmanager
 def _bar(what: str, console: Console) -> Iterator[Callable[[int], Callable[[], None]]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar(console, transient=True) as progress:
 
         def begin(total: int) -> Callable[[], None]:
-            task = progress.add_task(what, total=total)
+            task = progress.add_task(what, total=total, note="")
             return lambda: progress.advance(task)
 
         yield begin

@@ -1,4 +1,4 @@
-"""`scripts/generate.py`: draw what is planned, write it, and print where it lies."""
+"""`emote generate`: draw what is planned, write it, and print where it lies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of `scripts/generate.py`."""
+"""The keys of `emote generate`."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ class Options:
                              default=None)  # fmt: skip
     model: str | None = key("base model: mini, sd15, a directory, a file or a Hub name; the run's own if left out",
                                default=None)  # fmt: skip
-    prompt: list[str] = key("what to draw; may be said several times, or [one, two]", default=[])
-    prompts_file: str | None = key("a text file with a prompt a line; # begins a comment", default=None)
+    prompts: list[str] = key("what to draw: [a fairy, a robot], said several times where there are commas inside, or a "
+                             "text file with a prompt a line", default=[])  # fmt: skip
     template: str = key("auto: prompts go into the run's caption template; none: as typed; or a text with {text}",
                         default=AUTO)  # fmt: skip
     negative_prompt: str = key("what guidance leads away from", default="")
     n: int = key("images a prompt", at_least=1, default=4)
     seed: int = key("of the first image; the next ones count up", at_least=0, default=0)
-    steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
-    guidance: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
+    inference_steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
+    guidance_scale: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
                                     default=None)  # fmt: skip
     scheduler: str = key("dpm++, dpm++_karras, dpm++_sde_karras, euler, euler_a, heun, ddim, pndm or unipc",
                          default="dpm++")  # fmt: skip
     lora_scale: float | None = key("strength of the adapter, 0 is the base model; the run's samples had theirs",
                                    default=None)  # fmt: skip
     compare: bool = key("the base model beside it, with the same noise", default=False)
-    scales: list[float] = key("strengths to compare, each a column beside the base model: [0.5, 1, 1.5]", default=[])
+    lora_scales: list[float] = key(
+        "strengths to compare, each a column beside the base model: [0.5, 1, 1.5]", default=[]
+    )
     size: str | None = key("side in pixels, or width x height (64x96); the run's own if left out", default=None)
     transparent: bool = key("cut the figure out: an alpha channel instead of the background", default=False)
-    batch: int | None = key("images at once; left out: 4 on a GPU, 1 on a CPU", at_least=1, default=None)
+    batch_size: int | None = key("images at once; left out: 4 on a GPU, 1 on a CPU", at_least=1, default=None)
     from_image: str | None = key("repeat this image from what is written in it", default=None)
-    out: str | None = key("folder for the images; left out: a new one in generated/", default=None)
+    output: str | None = key("folder for the images; left out: a new one in generated/", default=None)
     runs_dir: str = key("where runs are kept", default="runs")
     cache_dir: str = key("where hashes of large models are remembered", default=".cache/emote")
     device: Accelerator = key("auto, cpu, cuda or mps", default=Accelerator.auto)

@@ -34,9 +34,11 @@ class Output:
         there = [name for name in names if self._folder and (self._folder / name).exists()]
         if there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-            raise ConfigError(f"out={self._folder} has {there[0]}{more} already; say another out=, or remove them")
+            raise ConfigError(
+                f"output={self._folder} has {there[0]}{more} already; set another output=, or remove them"
+            )
         if self._folder and self._folder.exists() and not self._folder.is_dir():
-            raise ConfigError(f"out={self._folder} is a file; use a folder")
+            raise ConfigError(f"output={self._folder} is a file; use a folder")
 
     def path(self, name: str) -> Path:
         """Where the file of that name goes."""

@@ -10,12 +10,12 @@ from typing import TypeVar
 from emote.config import Precision
 from emote.inference.options import Options
 from emote.inference.output import SHEET, Output, slug
-from emote.inference.prompt_template import choose_template, in_template, read_prompts
+from emote.inference.prompt_template import choose_template, in_template, prompts_of
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import GUIDANCE, Adapter, find_adapter
 from emote.models.presets import Base, find_base, model_named
 from emote.runs.find import LATEST
-from emote.util.errors import ConfigError
+from emote.util.errors import ConfigError, together
 
 T = TypeVar("T")
 BASE_ALONE = "base"
@@ -66,8 +66,7 @@ class Mistakes:
 
     def complain(self) -> None:
         if self.lines:
-            several = f"{len(self.lines)} mistakes, nothing was drawn:\n  "
-            raise ConfigError((several if len(self.lines) > 1 else "") + "\n  ".join(self.lines))
+            raise ConfigError(together(self.lines, "nothing was drawn"))
 
 
 def plan_images(options: Options) -> Plan:
@@ -76,21 +75,28 @@ def plan_images(options: Options) -> Plan:
     adapter = wrong.collect(lambda: _adapter(options))
     base = wrong.collect(lambda: _base(options, adapter)) if not wrong.lines else None
     template = wrong.collect(lambda: choose_template(options.template, adapter.caption if adapter else None))
-    prompts = [*options.prompt, *(wrong.collect(lambda: _from_file(options.prompts_file)) or [])]
+    read = [wrong.collect(lambda text=text: prompts_of([text])) or [] for text in options.prompts]  # type: ignore[misc]
+    prompts = [prompt for found in read for prompt in found]
     size = wrong.collect(lambda: _size(options.size, adapter, base))
-    if not prompts and not options.prompts_file:
-        wrong.lines.append("prompt must say what to draw, got nothing; set prompt='a fairy'")
+    if not options.prompts:
+        wrong.lines.append("prompts must say what to draw, got nothing; set prompts='[a fairy]'")
     variants = _variants(options, adapter, wrong)
-    output = Output(Path(options.out) if options.out else None, slug(prompts[0]) if prompts else "")
+    output = Output(Path(options.output) if options.output else None, slug(prompts[0]) if prompts else "")
     shots: list[Shot] = []
     width, height = size or (1, 1)
-    guidance = options.guidance if options.guidance is not None else adapter.guidance_scale if adapter else GUIDANCE
+    guidance = (
+        options.guidance_scale
+        if options.guidance_scale is not None
+        else adapter.guidance_scale
+        if adapter
+        else GUIDANCE
+    )
     for i, typed in enumerate(prompts):
         words = in_template(typed, template) if typed.strip() else typed
         request = wrong.collect(
             lambda words=words: Request(  # type: ignore[misc]
                 prompt=words, seed=options.seed, width=width, height=height, negative_prompt=options.negative_prompt,
-                inference_steps=options.steps, guidance_scale=guidance, scheduler=options.scheduler,
+                inference_steps=options.inference_steps, guidance_scale=guidance, scheduler=options.scheduler,
             )
         )  # fmt: skip
         if request is None:
@@ -106,7 +112,7 @@ def plan_images(options: Options) -> Plan:
         wrong.collect(lambda: base.check_size(width, height))
     wrong.complain()
     assert base is not None
-    return Plan(base, adapter, shots, list(variants), output, options.batch, options.transparent)
+    return Plan(base, adapter, shots, list(variants), output, options.batch_size, options.transparent)
 
 
 def _adapter(options: Options) -> Adapter | None:
@@ -122,10 +128,6 @@ def _base(options: Options, adapter: Adapter | None) -> Base:
     return find_base(model, Path(options.cache_dir))
 
 
-def _from_file(file: str | None) -> list[str]:
-    return read_prompts(Path(file)) if file else []
-
-
 def _size(asked: str | None, adapter: Adapter | None, base: Base | None) -> tuple[int, int] | None:
     if asked is None:
         side = adapter.resolution if adapter else base.side_px if base else None
@@ -139,14 +141,14 @@ def _size(asked: str | None, adapter: Adapter | None, base: Base | None) -> tupl
 def _variants(options: Options, adapter: Adapter | None, wrong: Mistakes) -> dict[str, float]:
     """What is drawn of each prompt and seed: the columns' names and their LoRA scales."""
     if adapter is None:
-        for name in ("compare", "scales"):
+        for name in ("compare", "lora_scales"):
             if getattr(options, name):
                 wrong.lines.append(f"{name} needs an adapter beside the base model; set run=")
         return {"": 0.0}
-    if options.scales:
+    if options.lora_scales:
         if options.lora_scale is not None:
-            wrong.lines.append(f"lora_scale={options.lora_scale} says nothing beside scales=; leave one out")
-        return {"base": 0.0} | {f"scale {scale:g}": scale for scale in options.scales if scale}
+            wrong.lines.append(f"lora_scale={options.lora_scale} says nothing beside lora_scales=; leave one out")
+        return {"base": 0.0} | {f"scale {scale:g}": scale for scale in options.lora_scales if scale}
     scale = adapter.lora_scale if options.lora_scale is None else options.lora_scale
     if options.compare:
         return {"base": 0.0, "fine-tuned" if scale == 1 else f"scale {scale:g}": scale}

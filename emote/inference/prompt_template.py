@@ -32,15 +32,22 @@ def in_template(prompt: str, template: str | None) -> str:
     return template.replace(PLACE, prompt)
 
 
+def prompts_of(said: list[str]) -> list[str]:
+    """What `prompts=` says: texts, and the lines of text files (.txt) in their places. Raises ConfigError."""
+    return [
+        prompt for text in said for prompt in (read_prompts(Path(text)) if text.lower().endswith(".txt") else [text])
+    ]
+
+
 def read_prompts(file: Path) -> list[str]:
     """One prompt a line; empty lines and lines that begin with # are left out. Raises ConfigError."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise ConfigError(f"prompts_file={file} is not there") from None
+        raise ConfigError(f"prompts={file} is not there") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"prompts_file={file} cannot be read as UTF-8 text: {error}") from error
+        raise ConfigError(f"prompts={file} cannot be read as UTF-8 text: {error}") from error
     prompts = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if not prompts:
-        raise ConfigError(f"prompts_file={file} has no prompts: write one a line")
+        raise ConfigError(f"prompts={file} has no prompts: write one a line")
     return prompts

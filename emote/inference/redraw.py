@@ -16,7 +16,7 @@ from emote.inference.resolve_adapter import Adapter, adapters_with_hash, find_ad
 from emote.models.presets import Base, find_base, model_named
 from emote.util.errors import ConfigError
 
-BESIDE = {"from_image", "run", "model", "out", "runs_dir", "cache_dir", "device", "precision"}
+BESIDE = {"from_image", "run", "model", "output", "runs_dir", "cache_dir", "device", "precision"}
 
 
 def plan_repeat(options: Options) -> Plan:
@@ -35,7 +35,7 @@ def plan_repeat(options: Options) -> Plan:
         notes.append(f"the base model is another one now ({base.short_hash}, it was {parameters.model_hash})")
     base.check_size(parameters.request.width, parameters.request.height)
     name = f"{slug(file.stem)}.png"
-    output = Output(Path(options.out) if options.out else None, slug(file.stem))
+    output = Output(Path(options.output) if options.output else None, slug(file.stem))
     output.check([name])
     return Plan(
         base,

@@ -45,10 +45,6 @@ class Request:
         if wrong:
             raise ConfigError("\n".join(wrong))
 
-    @property
-    def is_guided(self) -> bool:
-        return self.guidance_scale > 1
-
     def _problems(self) -> list[str]:
         wrong = []
         if not self.prompt:

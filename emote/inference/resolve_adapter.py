@@ -19,6 +19,7 @@ from emote.models.presets import find_base, model_named
 from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
+from emote.util.files import hash_rest, read_tensor_header
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
 CONFIG_FILE = "config.yaml"
@@ -121,11 +122,8 @@ def tensor_hash(file: Path) -> str:
     if not file.is_file():
         raise ConfigError(f"run: {file} is not there any more; choose another run")
     with file.open("rb") as stream:
-        stream.seek(int.from_bytes(stream.read(8), "little"), 1)
-        digest = hashlib.sha256()
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
+        read_tensor_header(stream)
+        return hash_rest(stream, hashlib.sha256())
 
 
 def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
@@ -206,7 +204,7 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
         samples, data = config["callbacks"]["samples"], config["data"]
         known = {name: config["model"].get(name) for name in (entry.name for entry in fields(ModelConfig))}
         source = str(data["source"])
-        art = ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its images'}")
+        art = data.get("licence") or ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its images'}")
         base = str(known["path"])
         return Adapter(
             file=file,

@@ -40,6 +40,11 @@ from emote.util.tensor_file import read_metadata as read_metadata
 DIFFUSERS_FILE = LORA_WEIGHT_NAME_SAFE  # pytorch_lora_weights.safetensors
 # in a kohya file: the header of the diffusers file that it was made from, as JSON
 DIFFUSERS_HEADER = "diffusers_header"
+# What peft's LoraConfig is besides ranks, alphas and layers, spelled out for readers that ask without a default. No key
+# that only newer releases of peft know: older ones refuse the file for it.
+PLAIN_LORA = {
+    "bias": "none", "init_lora_weights": True, "lora_dropout": 0.0, "use_dora": False, "use_rslora": False,
+}  # fmt: skip
 # texts that describe one file's bytes
 OF_THE_BYTES = {"format", "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"}
 
@@ -136,7 +141,8 @@ def load_for_sampling(unet: UNet2DConditionModel, path: Path) -> None:
 def _described(layers: Mapping[str, Layer]) -> dict[str, Any]:
     """peft's settings for each part: the most frequent rank and alpha, and the layers that have others.
 
-    dropout is left out: the file is for drawing, and a fresh dropout layer would start in training mode.
+    The patterns stand there even where they are empty: diffusers before 0.40 reads them unasked. Dropout is none
+    whatever the training's was: the file is for drawing, and a fresh dropout layer would start in training mode.
     """
     described: dict[str, Any] = {}
     for part in PARTS:
@@ -147,10 +153,10 @@ def _described(layers: Mapping[str, Layer]) -> dict[str, Any]:
         alpha = Counter(layer.alpha for layer in own.values()).most_common(1)[0][0]
         ranks = {name: layer.rank for name, layer in own.items() if layer.rank != rank}
         alphas = {name: layer.alpha for name, layer in own.items() if layer.alpha != alpha}
-        settings = {"r": rank, "lora_alpha": alpha, "target_modules": list(own)}
-        settings |= {"use_dora": True} if any(layer.magnitude is not None for layer in own.values()) else {}
-        settings |= {"rank_pattern": ranks} if ranks else {}
-        settings |= {"alpha_pattern": alphas} if alphas else {}
+        settings = PLAIN_LORA | {
+            "r": rank, "lora_alpha": alpha, "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": list(own),
+        }  # fmt: skip
+        settings["use_dora"] = any(layer.magnitude is not None for layer in own.values())
         described |= {f"{part}.{key}": value for key, value in settings.items()}
     return described
 

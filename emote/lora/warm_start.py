@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from emote.config import TARGET_PRESETS, LoraConfig
 from emote.lora.adapter import NAME, SHOWN, effective_alpha, load_adapter_state, target_names, trainable
-from emote.lora.adapter_file import Adapter, read_adapter
-from emote.lora.formats import DIFFUSERS_FILE
 from emote.util.errors import ConfigError
+
+if TYPE_CHECKING:
+    from emote.lora.adapter_file import Adapter
 
 
 def start_file(lora: LoraConfig) -> Path | None:
     """The file that `lora.init_from` names, itself or by its directory. Raises ConfigError where there is none."""
     if lora.init_from is None:
         return None
+    from emote.lora.formats import DIFFUSERS_FILE  # late: most runs start from a random adapter
+
     path = Path(lora.init_from).expanduser()
     file = path / DIFFUSERS_FILE if path.is_dir() else path
     if not file.is_file():
@@ -41,6 +45,8 @@ def warm_start(unet: nn.Module, lora: LoraConfig) -> None:
     file = start_file(lora)
     if file is None:
         return
+    from emote.lora.adapter_file import read_adapter
+
     adapter = read_adapter(file)
     wanted = trainable(unet)
     mistakes = _differences(adapter, wanted, lora)

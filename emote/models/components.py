@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPTokenizerFast
 
 from emote.models.locate import locate as locate  # the first step of loading
 from emote.models.single_file import OneFile, load_part
@@ -27,7 +28,8 @@ TEXT_ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelW
 
 def load_tokenizer(path: Path, part: str = "tokenizer") -> CLIPTokenizer:
     """part: tokenizer, or tokenizer_2 of XL."""
-    return _load(path, part, lambda: CLIPTokenizer.from_pretrained(Path(path) / part))
+    # of transformers 4, this class alone reads tokenizer.json; of 5, it is CLIPTokenizer itself
+    return _load(path, part, lambda: CLIPTokenizerFast.from_pretrained(Path(path) / part))
 
 
 def load_text_encoder(
@@ -57,6 +59,13 @@ def load_unet(
 ) -> UNet2DConditionModel:
     """The denoiser, frozen and in eval mode. Raises ConfigError where it cannot be loaded whole."""
     return _load_weights(UNet2DConditionModel, path, "unet", dtype, variant).to(device)
+
+
+def build_empty(kind: Any, path: Path, part: str, dtype: torch.dtype) -> Any:
+    """A part by its configuration alone, on the meta device, where weights have shapes and take no memory."""
+    with torch.device("meta"):
+        model = kind.from_config(json.loads((Path(path) / part / "config.json").read_text(encoding="utf-8")))
+    return nn.Module.to(model, dtype).eval()  # diffusers' own `to` warns of what is computed
 
 
 def load_scheduler(path: Path) -> DDPMScheduler:

@@ -12,14 +12,13 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-import emote
 from emote.config import ModelConfig
 from emote.models.single_file import PUBLISHED, SUFFIXES, OneFile
 from emote.models.weights import STEMS, weight_files, weighted_parts
 from emote.util.errors import ConfigError
+from emote.util.places import TRAIN, bundled
 
-PROJECT = Path(emote.__file__).resolve().parent.parent
-HERE_WORKS = "here works: python train.py experiment=quickstart"
+HERE_WORKS = f"here works: {TRAIN} experiment=quickstart"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_TIMEOUT_S = 5.0
 SMALL_FILES = ("model_index.json", "*/*.json", "tokenizer/*.txt", "tokenizer_2/*.txt")
@@ -30,7 +29,7 @@ PARTS_XL = (*PARTS, "text_encoder_2", "tokenizer_2")
 def locate(model: ModelConfig) -> Path:
     """The directory of the base model that `model.path` names, checked to be one that can be trained.
 
-    A relative path is looked up from the working directory, then from the project's root; what is no directory is
+    A relative path is looked up from the working directory, then among what comes with emote; what is no directory is
     taken for a Hub name, and only its configurations and safetensors weights are downloaded (`revision`, `variant`).
     For a single file the directory is that of its configuration (`model.config`, or SD 1.5's), as a `OneFile`.
     Raises ConfigError, of at most two lines, where it is not to be had or is another kind of model.
@@ -44,8 +43,17 @@ def locate(model: ModelConfig) -> Path:
     return check(_from_hub(model), model.variant)
 
 
+def with_tokenizer(model: ModelConfig) -> Path:
+    """A directory with the tokenizer of the base model; where the model is not on this machine, with SD 1.5's.
+
+    All Stable Diffusions with CLIP read the same tokens.
+    """
+    found = _on_this_machine(model.path)
+    return found if found and (found / "tokenizer").is_dir() else PUBLISHED / "sd15"
+
+
 def _on_this_machine(path: str) -> Path | None:
-    for candidate in (Path(path).expanduser(), PROJECT / path):
+    for candidate in (Path(path).expanduser(), bundled(path)):
         if candidate.is_dir() or candidate.is_file():
             return candidate.resolve()
     return None

@@ -8,10 +8,11 @@ import torch
 
 from emote.config import Accelerator, Precision
 from emote.util.errors import ConfigError
+from emote.util.places import TRAIN
 
 NATIVE_BF16 = (8, 0)  # compute capability of Ampere, the first to have bf16 units
 BF16_EMULATION_COST = 4.3  # fp16's speed over bf16's on a T4, in one published comparison
-HERE_WORKS = "here works: python train.py experiment=quickstart"
+HERE_WORKS = f"here works: {TRAIN} experiment=quickstart"
 DTYPES = {Precision.float32: torch.float32, Precision.fp16: torch.float16, Precision.bf16: torch.bfloat16}
 
 

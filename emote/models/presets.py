@@ -11,12 +11,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-import emote
 from emote.config import ModelConfig
 from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
+from emote.util.places import CONF
 
-PRESETS = Path(emote.__file__).resolve().parent.parent / "conf" / "model"
+PRESETS = CONF / "model"
 SHORT_HASH = 10  # hex digits, as A1111 shows them
 LATENTS_SIDE = 64  # of Stable Diffusion 1
 
@@ -64,11 +64,9 @@ def model_named(name: str) -> ModelConfig:
     if name and ("/" in name or Path(name).exists()):
         return ModelConfig(**known | {"path": name})
     options = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    close = nearest(name, options)
-    hint = f"; did you mean {close}?" if close else ""
     raise ConfigError(
         f"model must be {', '.join(options)}, a diffusers directory, a .safetensors file or a Hub name, "
-        f"got {name or 'nothing'}{hint}"
+        f"got {name or 'nothing'}{did_you_mean(nearest(name, options))}"
     )
 
 

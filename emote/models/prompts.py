@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -53,3 +54,18 @@ def _penultimate(
     tokens = tokenize(tokenizer, captions)
     found = encoder(tokens.input_ids.to(encoder.device), output_hidden_states=True)
     return found.hidden_states[-2], found[0]
+
+
+def cut_captions(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> tuple[int, dict[str, str]]:
+    """How many tokens of a caption are read, and of each caption that is longer, what is read of it."""
+    limit = int(tokenizer.model_max_length) - 2  # the first and the last are marks
+    kept: dict[str, str] = {}
+    for first in range(0, len(captions), 1024):  # a set may have very many
+        part = list(captions[first : first + 1024])
+        tokens = tokenizer(part, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        kept |= {
+            caption: str(tokenizer.decode(ids[:limit])).strip()
+            for caption, ids in zip(part, tokens, strict=True)
+            if len(ids) > limit
+        }
+    return limit, kept

@@ -61,14 +61,14 @@ def check(file: Path, published: bool) -> None:
     if kind == "xl_base" and published:
         raise ConfigError(
             f"{name} is a Stable Diffusion XL\n"
-            "say where its configuration lies: model.config=stabilityai/stable-diffusion-xl-base-1.0, or a directory"
+            "set where its configuration lies: model.config=stabilityai/stable-diffusion-xl-base-1.0, or a directory"
         )
     if kind == "xl_refiner":
         raise ConfigError(f"{name} is XL's refiner, which finishes images; use the base model")
     if kind == "v2" and published:
         raise ConfigError(
             f"{name} is a Stable Diffusion 2, of which there are kinds that the file does not tell apart\n"
-            "say whose configuration it has: model.config=<a diffusers directory or a Hub name>"
+            "set whose configuration it has: model.config=<a diffusers directory or a Hub name>"
         )
     if kind not in ("v1", "v2", "xl_base"):
         raise ConfigError(f"{name} is a model of another kind ({kind}), not a Stable Diffusion 1.5, 2 or XL")

@@ -11,7 +11,7 @@ from typing import Any
 
 from emote.models.single_file import OneFile, hash_part
 from emote.util.errors import ConfigError
-from emote.util.files import write_bytes
+from emote.util.files import hash_rest, write_bytes
 
 # part of the model → how its weight files are called; a scheduler has none
 STEMS = {
@@ -65,13 +65,33 @@ def fingerprint(path: Path, part: str, *, variant: str | None = None, cache_dir:
     if part in TOKENIZERS:
         tokenizer = Path(path) / TOKENIZERS[part]
         digest.update(_canonical(tokenizer / "tokenizer_config.json"))
-        for name in TOKENIZER_FILES:
-            if (tokenizer / name).is_file():
-                digest.update(name.encode() + hashlib.sha256((tokenizer / name).read_bytes()).digest())
+        texts = {n: (tokenizer / n).read_bytes() for n in TOKENIZER_FILES if (tokenizer / n).is_file()}
+        repeated = tokenizer_parts(tokenizer / "tokenizer.json")
+        if repeated.items() <= texts.items():  # added for transformers 4, and no other model for it
+            texts = {name: content for name, content in texts.items() if name not in repeated}
+        for name, content in texts.items():
+            digest.update(name.encode() + hashlib.sha256(content).digest())
     if part == "text_encoder" and (Path(path) / "text_encoder_2").is_dir():
         digest.update(fingerprint(path, "text_encoder_2", variant=variant, cache_dir=cache_dir).encode())
         digest.update(str(_values(Path(path) / "model_index.json").get("force_zeros_for_empty_prompt")).encode())
     return digest.hexdigest()
+
+
+def tokenizer_parts(whole: Path) -> dict[str, bytes]:
+    """vocab.json and merges.txt as the library tokenizers writes them for this tokenizer.json; {} where it has none.
+
+    Transformers 4 reads CLIP's tokenizer from these two together.
+    """
+    try:
+        model = _values(whole)["model"]
+        vocabulary = dict(sorted(model["vocab"].items(), key=lambda entry: entry[1]))
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {
+        "vocab.json": json.dumps(vocabulary, ensure_ascii=False, separators=(",", ":")).encode(),
+        "merges.txt": "\n".join(["#version: 0.2", *merges, ""]).encode(),
+    }
 
 
 def _values(file: Path) -> dict[str, Any]:
@@ -103,8 +123,5 @@ def _remembered(file: Path, of: str, cache_dir: Path | None, compute: Callable[[
 
 
 def _hash(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
+        return hash_rest(stream, hashlib.sha256())

@@ -1,4 +1,4 @@
-"""`scripts/pack.py`: draw images or read them, cut them out, write the packs, and print where they lie."""
+"""`emote pack`: draw images or read them, cut them out, write the packs, and print where they lie."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emote.inference.options import Options
 from emote.inference.output import Output, slug
 from emote.inference.plan import BASE_ALONE, Plan, plan_images
 from emote.inference.png_metadata import CHUNK, read_parameters, save_png
-from emote.inference.prompt_template import PLACE, choose_template, read_prompts
+from emote.inference.prompt_template import PLACE, choose_template, prompts_of
 from emote.inference.resolve_adapter import BASE_LICENCES, find_adapter
 from emote.packs.options import PackOptions
 from emote.packs.pack import SHEET, PackItem, write_pack
@@ -26,24 +26,24 @@ from emote.util.progress import progress_bar
 
 IMAGES = "images"  # the uncut drawings: throw away what is bad and set images= to pack the rest
 SVG_PX = 512
-ONLY_WHEN_DRAWING = ("run", "model", "prompts", "template", "negative_prompt", "n", "seed", "steps", "guidance",
-                     "scheduler", "lora_scale", "batch")  # fmt: skip
+ONLY_WHEN_DRAWING = ("run", "model", "prompts", "template", "negative_prompt", "n", "seed", "inference_steps",
+                     "guidance_scale", "scheduler", "lora_scale", "batch_size")  # fmt: skip
 console = Console(highlight=False, soft_wrap=True)
 
 
 def pack(options: PackOptions) -> int:
     """Write a pack for each platform and print the paths; 1 where an image had to be left out. Raises ConfigError."""
     parse_background(options.background)
-    if not options.for_:
-        raise ConfigError("for must name a platform, got nothing; set for=slack")
-    zips = [f"{platform.name}.zip" for platform in options.for_]
+    if not options.platforms:
+        raise ConfigError("platforms must name one, got nothing; set platforms=slack")
+    zips = [f"{platform.name}.zip" for platform in options.platforms]
     if options.images:
-        output = Output(Path(options.out) if options.out else None, f"pack-{slug(Path(options.images).name)}")
+        output = Output(Path(options.output) if options.output else None, f"pack-{slug(Path(options.images).name)}")
         output.check(zips)
         found = _read(options)
     else:
         plan = _plan(options)
-        output = Output(Path(options.out) if options.out else None, f"pack-{slug(plan.shots[0].typed)}")
+        output = Output(Path(options.output) if options.output else None, f"pack-{slug(plan.shots[0].typed)}")
         output.check(zips)
         found = _draw(plan, options, output)
     items, problems = [], []
@@ -61,9 +61,9 @@ def pack(options: PackOptions) -> int:
     if not items:
         raise ConfigError("there is no image to pack")
     with progress_bar(console) as bar:
-        task = bar.add_task("packing", total=len(items) * len(options.for_), note="")
+        task = bar.add_task("packing", total=len(items) * len(options.platforms), note="")
         written = write_pack(
-            items, options.for_, output.path("."), on_image=lambda done: bar.update(task, completed=done)
+            items, options.platforms, output.path("."), on_image=lambda done: bar.update(task, completed=done)
         )
     for path in (output.path(SHEET), *written):
         console.print(str(path), markup=False)
@@ -71,12 +71,7 @@ def pack(options: PackOptions) -> int:
 
 
 def _plan(options: PackOptions) -> Plan:
-    prompts = options.prompts
-    if len(prompts) == 1 and prompts[0].lower().endswith(".txt"):
-        try:
-            prompts = read_prompts(Path(prompts[0]))
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("prompts_file=", "prompts=")) from error
+    prompts = prompts_of(options.prompts)
     if not prompts and options.run != BASE_ALONE and not (options.model and options.run is None):
         adapter = find_adapter(options.run or LATEST, Path(options.runs_dir))
         template = choose_template(options.template, adapter.caption)
@@ -85,11 +80,11 @@ def _plan(options: PackOptions) -> Plan:
         raise ConfigError("prompts must say what to draw, got nothing; set prompts=[a fairy, a robot], or images=")
     plan = plan_images(
         Options(
-            run=options.run, model=options.model, prompt=prompts, template=options.template,
-            negative_prompt=options.negative_prompt, n=options.n, seed=options.seed, steps=options.steps,
-            guidance=options.guidance, scheduler=options.scheduler, lora_scale=options.lora_scale,
-            batch=options.batch, runs_dir=options.runs_dir, cache_dir=options.cache_dir, device=options.device,
-            precision=options.precision,
+            run=options.run, model=options.model, prompts=prompts, template=options.template,
+            negative_prompt=options.negative_prompt, n=options.n, seed=options.seed,
+            inference_steps=options.inference_steps, guidance_scale=options.guidance_scale,
+            scheduler=options.scheduler, lora_scale=options.lora_scale, batch_size=options.batch_size,
+            runs_dir=options.runs_dir, cache_dir=options.cache_dir, device=options.device, precision=options.precision,
         )
     )  # fmt: skip
     return plan

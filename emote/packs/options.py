@@ -1,4 +1,4 @@
-"""The words of `scripts/pack.py`."""
+"""The keys of `emote pack`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from emote.packs.platforms import Platform
 
 @dataclass
 class PackOptions:
-    for_: list[Platform] = key("platforms: slack, discord, telegram", default=list(Platform))
-    prompts: list[str] = key("what to draw: [a fairy, a robot], or a text file with one a line; left out: the run's",
+    platforms: list[Platform] = key("whom to pack for: slack, discord, telegram", default=list(Platform))
+    prompts: list[str] = key("what to draw: [a fairy, a robot], or a text file, a prompt a line; left out: the run's",
                              default=[])  # fmt: skip
     images: str | None = key("pack the images in this folder instead of drawing", default=None)
     run: str | None = key("a run's name, identity or folder, latest, an adapter file, a Hub name; base: no adapter",
@@ -24,16 +24,16 @@ class PackOptions:
     negative_prompt: str = key("what guidance leads away from", default="")
     n: int = key("images a prompt; all are packed, as fairy, fairy_2, …", at_least=1, default=1)
     seed: int = key("of the first image of a prompt; the next ones count up", at_least=0, default=0)
-    steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
-    guidance: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
+    inference_steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
+    guidance_scale: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
                                  default=None)  # fmt: skip
-    scheduler: str = key("as of scripts/generate.py", default="dpm++")
+    scheduler: str = key("as for `emote generate`", default="dpm++")
     lora_scale: float | None = key("strength of the adapter, 0 is the base model; the run's samples had theirs",
                                    default=None)  # fmt: skip
     background: str = key("what to cut out of: auto finds it, a CSS colour is taken exactly", default=AUTO)
     licence: str | None = key("for the manifest; left out: what is known of run and model", default=None)
-    out: str | None = key("folder for the packs; left out: a new one in generated/", default=None)
-    batch: int | None = key("images at once; left out: 4 on a GPU, 1 on a CPU", at_least=1, default=None)
+    output: str | None = key("folder for the packs; left out: a new one in generated/", default=None)
+    batch_size: int | None = key("images at once; left out: 4 on a GPU, 1 on a CPU", at_least=1, default=None)
     runs_dir: str = key("where runs are kept", default="runs")
     cache_dir: str = key("where hashes of large models are remembered", default=".cache/emote")
     device: Accelerator = key("auto, cpu, cuda or mps", default=Accelerator.auto)

@@ -20,7 +20,7 @@ from emote.packs.names import shortcodes
 from emote.packs.platforms import KINDS, Kind, Platform
 from emote.util.errors import ConfigError
 from emote.util.files import write_bytes
-from emote.util.hints import nearest
+from emote.util.hints import not_one_of
 
 MANIFEST, SHEET = "manifest.json", "contact-sheet.png"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip files know: the same pack has the same bytes
@@ -117,9 +117,7 @@ def _platform(platform: Platform | str) -> Platform:
     name = platform.name if isinstance(platform, Platform) else platform
     known = [member.name for member in Platform]
     if name not in known:
-        close = nearest(name.lower(), known)
-        hint = f"; did you mean {close}?" if close else ""
-        raise ConfigError(f"for must be one of {', '.join(known)}, got {name or 'nothing'}{hint}")
+        raise ConfigError(not_one_of("for", name, known))
     return Platform[name]
 
 

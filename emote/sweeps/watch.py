@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from emote.runs.listing import readable_age
 from emote.sweeps.index import FAILED, FINISHED, STARTED, STOPPED, Entry, Index
 from emote.util.console import echo
+from emote.util.units import readable_seconds
 
 LOOK_AGAIN_S = 1.0
 
@@ -45,7 +45,7 @@ def _told(entry: Entry, jobs: int) -> str | None:
     """What there is to say of it; None while it waits."""
     ends = {
         STARTED: "begins" if entry.error is None else f"is not ours to do now: {entry.error}",
-        FINISHED: f"finished in {readable_age(entry.seconds)}" if entry.seconds else "finished",
+        FINISHED: f"finished in {readable_seconds(entry.seconds)}" if entry.seconds else "finished",
         FAILED: f"failed: {entry.error}",
         STOPPED: "was stopped",
     }

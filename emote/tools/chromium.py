@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emote.util.errors import ConfigError
+from emote.util.places import how_to_install
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -29,7 +30,7 @@ def chromium() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError as error:
-        raise ConfigError("a browser is driven by playwright; pip install -e '.[dev]'") from error
+        raise ConfigError(f"a browser is driven by playwright; {how_to_install('dev')}") from error
     with sync_playwright() as playwright:
         named = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
         path = named or playwright.chromium.executable_path

@@ -24,7 +24,6 @@ from emote.runs.metrics_file import Row
 from emote.runs.run_folder import RunFolder
 from emote.training.job import Job
 from emote.training.module import LoraModule
-from emote.training.preflight.check import print_comparison
 from emote.training.summary import summarise
 from emote.util.console import echo
 from emote.util.files import write_json, write_text
@@ -148,8 +147,6 @@ def write_artifacts(job: Job, base_scores: list[float], command: list[str], star
     write_config(job.config, artifacts.path / "config.yaml")
     summary = summarise(job, command, started_at, rows, compared, timer)
     path = artifacts.finish(summary)
-    if job.estimate:
-        print_comparison(job.estimate, summary["seconds_per_step"], summary["peak_memory_bytes"])
     print_result(path, compared, job.prepared)
     return path
 
@@ -159,7 +156,7 @@ def print_result(path: Path, compared: PairedResult | None, prepared: Prepared) 
         echo(f"skipped {len(prepared.skipped)} items, named in {path / 'skipped.txt'}")
     if compared:
         low, high = compared.interval_95 or (None, None)
-        interval = f"95 % interval {low:+.5f} to {high:+.5f}" if low is not None else "too few for an interval"
+        interval = f"95 % interval {low:+.5f} to {high:+.5f}" if low is not None else "too few to show anything"
         echo(
             f"held-out loss: base {compared.base:.5f}, fine-tuned {compared.final:.5f} "
             f"({compared.relative:+.1%}; difference {compared.difference:+.5f}, "

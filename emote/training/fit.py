@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
@@ -12,11 +12,10 @@ from torch.utils.data import DataLoader
 
 from emote.config import Config, micro_batch
 from emote.data.prepared import TrainingSet
-from emote.hub.run_pushes import ToHub
 from emote.training.callbacks.checkpoint import Checkpoint
 from emote.training.callbacks.follow import Follow
-from emote.training.callbacks.hub import PushToHub
 from emote.training.callbacks.metrics import Metrics
+from emote.training.callbacks.pace import Pace
 from emote.training.callbacks.progress import ProgressLine
 from emote.training.callbacks.samples import Samples
 from emote.training.callbacks.step import is_due
@@ -28,6 +27,9 @@ from emote.training.precision import AtomicCheckpointIO, precision_plugin
 from emote.util.console import echo
 from emote.util.files import write_json
 from emote.util.interrupt import StopRequest
+
+if TYPE_CHECKING:
+    from emote.hub.run_pushes import ToHub
 
 OWN_METRICS = "own_metrics.jsonl"  # of callbacks.extra
 
@@ -116,11 +118,14 @@ def callbacks_of(
     callbacks: list[pl.Callback] = [
         Validation(job.held_out, wanted.validation.metrics, folder.best_adapter, best),
         Metrics(folder.metrics, last_row),
+        *([Pace(job.config, job.estimate)] if job.estimate else []),
         ProgressLine(max_steps),
         Samples(job.sampler, folder, wanted.samples.every_steps, max_steps),
         checkpoint,
     ]
     if to_hub:
+        from emote.training.callbacks.hub import PushToHub  # late: few runs push
+
         callbacks.append(PushToHub(job, to_hub, base_scores, start))
     return callbacks
 

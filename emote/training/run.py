@@ -1,35 +1,26 @@
-"""A run from its configuration to its deliverables: identify, encode, train or go on, deliver.
-
-Nothing here computes a gradient: the loss is in `module.py` (wiring) and `emote/diffusion/objective.py` (maths).
-"""
+"""A run from its configuration to its deliverables: which one it is, whether it is finished, else `complete`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emote.config import Config
-from emote.hub.resume import fetch_run, keep_for_resume
-from emote.hub.run_pushes import ToHub, start_pushes
-from emote.runs.environment import device_name, git_revision
+from emote.runs.environment import git_revision
 from emote.runs.identity import deliverable_key
 from emote.runs.lock import run_lock
 from emote.runs.run_folder import ASIDE, RunFolder
-from emote.training.artifacts import write_artifacts
 from emote.training.distributed.process_group import ProcessGroup
 from emote.training.distributed.process_index import find_process_index
-from emote.training.distributed.worker import run_worker
-from emote.training.fit import base_scores, fit
 from emote.training.identify import identify
-from emote.training.job import build_job, encode_data
-from emote.training.loggers import LoggedRun, build_loggers, finish, log_config, log_delivery
-from emote.training.micro_batch import fit_micro_batch
-from emote.training.numerics import check_numerics
-from emote.training.preflight.check import preflight
 from emote.util.console import echo, log_to, show_warnings
 from emote.util.interrupt import Interrupted, StopRequest
 from emote.util.quiet import quiet_libraries
 from emote.util.timer import Timer
+
+if TYPE_CHECKING:
+    from emote.hub.run_pushes import ToHub
 
 __all__ = ["Interrupted", "is_delivered", "run"]
 
@@ -45,6 +36,8 @@ def run(config: Config, command: list[str]) -> Path:
     show_warnings()
     process_group = ProcessGroup.of(find_process_index(config))
     if process_group.process_index.rank:
+        from emote.training.distributed.worker import run_worker
+
         return run_worker(process_group) or Path(config.run.dir)
     with StopRequest() as stop:
         try:
@@ -56,10 +49,10 @@ def run(config: Config, command: list[str]) -> Path:
 
 def _run(config: Config, command: list[str], stop: StopRequest, process_group: ProcessGroup) -> Path:
     timer = Timer()
-    to_hub = start_pushes(config, command)
+    to_hub = _start_pushes(config, command)
     this = identify(config)
-    decision, base, found, folder, name = this.decision, this.base, this.found, this.folder, this.name
-    step = config.trainer.max_steps
+    config.data.licence = config.data.licence or this.found.source.licence
+    folder, name, step = this.folder, this.name, config.trainer.max_steps
     with run_lock(folder.root):
         if config.run.fresh:
             set_aside(folder)
@@ -68,41 +61,30 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
         folder.root.mkdir(parents=True, exist_ok=True)
         log_to(folder.log)
         if config.resume_from is not None:
+            from emote.hub.resume import fetch_run
+
             fetch_run(config, folder, name)
-        echo(f"run {name}: {len(found.entries)} images, {step} steps, on {device_name(decision.device)}")
-        echo(f"precision: {decision.reason}")
-        if decision.warning:
-            echo(f"warning: {decision.warning}")
-        estimate = preflight(config, base, decision, found, folder)
-        if to_hub:
-            to_hub.begin(folder.root)
-        with timer.phase("cache"):
-            prepared = encode_data(config, base, this.weights, found, decision)
-        job = build_job(config, name, folder, base, this.weights, decision, prepared, estimate)
-        if decision.device.type == "cuda":
-            job.config = fit_micro_batch(job)
-        job.mixed = check_numerics(job.config, decision, folder)
-        started_at = folder.latest_checkpoint(at_most=step)
-        loggers = build_loggers(config.logger, LoggedRun(folder.root, name, job.identity))
-        try:
-            log_config(loggers, config)
-            with timer.phase("train"):
-                before = base_scores(job)
-                with process_group.training(job.config, name, started_at) as process_index:
-                    fit(job, before, stop, loggers, to_hub, process_index)
-            echo(f"trained to step {step}; writing what it leaves")
-            path = write_artifacts(job, before, command, started_at, timer)
-            log_delivery(loggers, config, name, path)
-        finally:
-            finish(loggers)
+        from emote.training.complete import complete  # late: a finished run is shown without what trains
+
+        path = complete(config, command, this, stop, process_group, to_hub, timer)
         if to_hub:
             _push(to_hub, folder, step)
         folder.prune_checkpoints(newest=step)
         return path
 
 
+def _start_pushes(config: Config, command: list[str]) -> ToHub | None:
+    if not config.hub.push:
+        return None
+    from emote.hub.run_pushes import start_pushes  # late: few runs push
+
+    return start_pushes(config, command)
+
+
 def _push(to_hub: ToHub, folder: RunFolder, step: int) -> None:
     if to_hub.config.checkpoints:
+        from emote.hub.resume import keep_for_resume
+
         keep_for_resume(folder, step, folder.root.name)
     to_hub.submit(folder.deliverables(step))
     to_hub.finish()

@@ -15,9 +15,6 @@ from PIL.PngImagePlugin import PngInfo
 from emote.config import SamplesConfig
 from emote.data.cache import TextEmbeddings
 from emote.diffusion.generate import BATCH, generate
-from emote.imaging.sheet import before_after_sheet
-from emote.inference.png_metadata import Parameters, save_png, write_parameters
-from emote.inference.request import Request
 from emote.lora.adapter import adapter_scaled, without_adapter
 from emote.runs.run_folder import title_of
 from emote.training.callbacks.progress import progress_bar
@@ -93,6 +90,9 @@ class Sampler:
 
         model: what the base is called. run: what `run=` will find the adapter by.
         """
+        from emote.imaging.sheet import before_after_sheet  # late: training itself shows nothing
+        from emote.inference.png_metadata import save_png
+
         tuned = self.draw(module, "with the adapter")
         base = self.base(module)
         sheet = before_after_sheet(
@@ -109,6 +109,9 @@ class Sampler:
 
     def _text(self, index: int, tuned: bool, model: str, run: str) -> str | None:
         """How an image was drawn; None for the empty prompt, which nobody can ask for again."""
+        from emote.inference.png_metadata import Parameters, write_parameters
+        from emote.inference.request import Request
+
         try:
             request = Request(
                 prompt=self.config.prompts[index],

@@ -15,6 +15,7 @@ from emote.runs.environment import device_name, git_revision, package_versions, 
 from emote.runs.identity import deliverable_key, plain
 from emote.runs.metrics_file import Row
 from emote.training.job import Job
+from emote.util.places import TRAIN
 from emote.util.timer import Timer
 
 MEAN_OF_STEPS = 500  # as the reported run's losses
@@ -65,7 +66,7 @@ def summarise(
         },
         "items": {"training": len(prepared.training), "held_out": len(prepared.held_out)},
         "skipped_items": [{"name": item.name, "reason": item.reason} for item in prepared.skipped],
-        "command": shlex.join(["python", "train.py", *command]),
+        "command": shlex.join([*TRAIN.split(), *command]),
         "git_revision": git_revision(),
         "packages": package_versions(),
         "deliverable_key": deliverable_key(config),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 console = Console(stderr=False, highlight=False, soft_wrap=True)
 _log: Path | None = None
-_speaker = ""
 
 
 def log_to(path: Path | None) -> None:
@@ -21,21 +18,9 @@ def log_to(path: Path | None) -> None:
     _log = path
 
 
-@contextmanager
-def speaking_for(name: str, log: Path | None) -> Iterator[None]:
-    """Within, what is said begins with a name, and goes to this log; for several runs at a time."""
-    global _log, _speaker
-    before = _log, _speaker
-    _log, _speaker = log, f"{name}: "
-    try:
-        yield
-    finally:
-        _log, _speaker = before
-
-
 def echo(text: str) -> None:
     """One line for the terminal (above a progress bar, if there is one) and for the log."""
-    console.print(f"{_speaker}{text}", markup=False)
+    console.print(text, markup=False)
     if _log is not None:
         with open(_log, "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -22,6 +22,31 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_tensor_header(stream: IO[bytes]) -> dict[str, Any]:
+    """The header of a safetensors file, read from its start; what follows are the tensors.
+
+    Raises ValueError where it is none.
+    """
+    header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    if not isinstance(header, dict):
+        raise ValueError("the header is no JSON object")
+    return header
+
+
+def tensor_header(header: Mapping[str, Any]) -> bytes:
+    """A header as a file begins with it. Equal content gives equal bytes, which the library's own writer does not."""
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns the tensors by padding the header
+    return len(text).to_bytes(8, "little") + text
+
+
+def hash_rest(stream: IO[bytes], digest: Any) -> str:
+    """Feed what is left of a stream to a hash of hashlib's; returns it in hex."""
+    while block := stream.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

@@ -6,8 +6,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def progress_bar(console: Console) -> Progress:
-    """Tasks need `note=`. Shows nothing where the output is no terminal."""
+def progress_bar(console: Console, shown: bool | None = None, transient: bool = False) -> Progress:
+    """A bar with ETA; tasks need `note=`.
+
+    shown: None shows it where the output is a terminal.  transient: it is gone when it is done.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -17,5 +20,6 @@ def progress_bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=not console.is_terminal,
+        transient=transient,
+        disable=not (console.is_terminal if shown is None else shown),
     )

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.hints import not_one_of
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,14 @@ class Kind:
         names = self.names()
         if choice in names:
             return None
-        close = nearest(str(choice).lower(), names)
-        return f"{key} must be one of {', '.join(names)}, got {choice or 'nothing'}" + (
-            f"; did you mean {close}?" if close else ""
-        )
+        return not_one_of(key, choice, names)
 
     def require(self, key: str, choice: Any) -> None:
         """Raise ConfigError where a choice can be told to fail: a package is missing, a `_target_` does not exist."""
         if isinstance(choice, Mapping):
             resolve_target(key, choice["_target_"])
             return
-        package = getattr(self.load(choice), "PACKAGE", None)
+        package = getattr(self.load(choice), "PACKAGE", None) if self._may_define(choice, "PACKAGE") else None
         if package is not None and find_spec(package) is None:
             raise ConfigError(f"{key}={choice} needs the package {package}: pip install {package}")
 

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from emote.util.errors import ConfigError
-from emote.util.files import replacing
+from emote.util.files import replacing, tensor_header
 
 Tensors = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
@@ -95,10 +95,8 @@ def write_streamed(
         end = offset + dtype.itemsize * torch.Size(shape).numel()
         header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format aligns the tensors by padding the header
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(tensor_header(header))
         for name in _order(shapes):
             tensor = make(name)
             assert (tensor.dtype, tuple(tensor.shape)) == tuple(shapes[name]), name

@@ -12,7 +12,7 @@
 # The base model against the fine-tuned one with the same noise, and what strength, guidance and seed do. The images
 # below are of `make quickstart`: the miniature, which knows Twemoji, after 600 steps on OpenMoji.
 #
-# Outside a notebook the same is `python scripts/generate.py prompt="a fairy" "scales=[0.5, 1, 1.5]"`.
+# Outside a notebook the same is `emote generate prompts="[a fairy]" "lora_scales=[0.5, 1, 1.5]"`.
 
 # %% tags=["parameters"]
 RUN = "latest"  # a run's name or identity, an adapter file, or a Hub name

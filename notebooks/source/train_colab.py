@@ -51,7 +51,7 @@ if ON_COLAB:
 os.chdir(FOLDER)
 if ON_COLAB:
     print("one command checks the GPU:")
-    # !python scripts/check_gpu.py
+    # !emote tools check-gpu
 
 # %% [markdown]
 # ## Train
@@ -107,6 +107,6 @@ if HUB_REPO:
         from google.colab import userdata
 
         os.environ["HF_TOKEN"] = userdata.get("HF_TOKEN")
-    # !python scripts/push.py run={newest.parent.parent.name} repo={HUB_REPO} dir={OUTPUT}/runs
+    # !emote push run={newest.parent.parent.name} repo={HUB_REPO} runs_dir={OUTPUT}/runs
 else:
     print("nothing was pushed: HUB_REPO is empty")

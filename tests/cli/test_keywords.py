@@ -1,4 +1,4 @@
-"""`key=value` words of the scripts: types, lists, help, and all mistakes at once."""
+"""`key=value` words of the commands: types, lists, help, and all mistakes at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 import pytest
 
-from emote.cli.keywords import read_keywords, run_script
+from emote.cli.keywords import read_keywords, run_command
 from emote.config import key
 from emote.util.errors import ConfigError
 
@@ -51,16 +51,16 @@ def test_every_mistake_is_told_with_key_rule_value_and_the_nearest_name():
     text = str(caught.value)
     for line in ("unknown key promt; did you mean prompt=?", "seed must be at least 0, got -1",
                  "scale must be a number, got big", "transparent must be true or false, got False?",
-                 "shade must be one of light, dark, got drak; did you mean dark?", "hello is no key=value",
-                 "run= is missing: which run"):  # fmt: skip
+                 "shade must be one of light, dark, got drak; did you mean dark?", "hello is not key=value",
+                 "run must be given: which run; set run=…"):  # fmt: skip
         assert line in text
     assert text.startswith("7 mistakes")
 
 
-def test_a_script_exits_2_for_a_mistake_and_explains_itself(capsys):
-    assert run_script(Words, lambda words: 0, "Draw.", ["ruin=x", "seed=x"]) == 2
+def test_a_command_exits_2_for_a_mistake_and_explains_itself(capsys):
+    assert run_command(Words, lambda words: 0, "Draw.", ["ruin=x", "seed=x"]) == 2
     assert capsys.readouterr().err.startswith("error: 3 mistakes")
-    assert run_script(Words, lambda words: 0, "Draw.", ["--help"]) == 0
+    assert run_command(Words, lambda words: 0, "Draw.", ["--help"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Draw.") and "of the first image" in out and "transparent=false" in out
-    assert run_script(Words, lambda words: None, "Draw.", ["run=x"]) == 0
+    assert out.startswith("Draw.") and "of the first image" in out and "  transparent  false  " in out
+    assert run_command(Words, lambda words: None, "Draw.", ["run=x"]) == 0

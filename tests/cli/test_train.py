@@ -17,7 +17,7 @@ from emote.cli.checking_values import value_problem
 from emote.config import Config, schema_keys
 from emote.util.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 Told = Callable[..., list[str]]
 
 
@@ -81,7 +81,7 @@ def jobs(
 
     monkeypatch.setattr(sweep, "run", run)
     monkeypatch.setattr(sweep, "write_report", lambda *_: None)
-    monkeypatch.setattr(sweep, "say_report", lambda _: None)
+    monkeypatch.setattr(sweep, "print_report", lambda _: None)
     monkeypatch.setattr(sweep, "log_report", lambda *_: None)
     monkeypatch.setattr(plan, "identify", lambda config, _: types.SimpleNamespace(folder=folder(config)))
     monkeypatch.setattr(plan, "is_delivered", lambda path, _: path.exists())
@@ -100,19 +100,6 @@ def told(runs: list[tuple[Config, list[str]]], capsys: pytest.CaptureFixture[str
         return [line.strip() for line in rest] if "mistakes, nothing" in first else [first, *rest]
 
     return type_words
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Callable[[str, str], list[str]]:
-    """Write a YAML file of one's own; returns the words with which it is found."""
-
-    def write(name: str, text: str) -> list[str]:
-        file = tmp_path / "mine" / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        return ["--config-dir", str(tmp_path / "mine")]
-
-    return write
 
 
 # Mistakes in what was typed: each word, and the beginning of the line that tells what is wrong with it
@@ -176,11 +163,13 @@ WRITING = {
 TOGETHER = {  # found by the rules between the keys
     "lora.targets=[to_q,nonsense]": "lora.targets names nonsense, which no module of the UNet is called; modules are",
     "data.resolution=250": "data.resolution must be divisible by 8 (one latent covers 8×8 pixels), got 250; use 248 or",
-    "data.caption=An emoji": "data.caption must contain {text}, got 'An emoji'",
+    "data.caption={trigger} {text}": "data.caption has {trigger}, and data.trigger is null; set data.trigger=<a word>",
+    "data.captions=one": "data.captions=one gives all images one caption, and data.caption='An emoji of {text}' has",
+    "data.repeats={cats:0}": "data.repeats.cats must be a number above 0 and at most 1000, got 0",
     "data.background=grene": "data.background must be random or a CSS colour such as white or #ffcc00, got 'grene'; "
     "did you mean green?",
     'data.background_caption="on {a_color}"': "data.background_caption may use {a_colour}, {colour}, got {a_color}",
-    "trainer.devices=3": "trainer.batch_size must be divisible by trainer.devices=3, got 8; say 9",
+    "trainer.devices=3": "trainer.batch_size must be divisible by trainer.devices=3, got 8; use 9",
 }
 ALONE = {
     "lora.targets=atention": "lora.targets must be one of attention, attention_ff, all or a list of modules, got at",
@@ -188,14 +177,14 @@ ALONE = {
     "trainer.schedule_steps=max": "trainer.schedule_steps must be an integer or max_steps, got max",
     "trainer.options.adamw.amsgrad=2": "trainer.options.adamw.amsgrad must be true or false, got 2",
     "callbacks.extra.mine.x=1": "callbacks.extra.mine is new: write + before it",
-    "--lora.rank=8": "--lora.rank=8 is no flag; did you mean lora.rank=8?",
-    "--multi-run": "--multi-run is no flag; did you mean --multirun?",
+    "--lora.rank=8": "unknown flag --lora.rank=8; did you mean lora.rank=8?",
+    "--multi-run": "unknown flag --multi-run; did you mean --multirun?",
     "--config-dir=nowhere": "--config-dir must name a directory, got nowhere",
     "lora.alpha=${lora.rnk}": "lora.alpha refers to lora.rnk, which is unknown; did you mean lora.rank?",
     "lora.rank=${name}": "lora.rank must be an integer: While dereferencing",
     "name=${oc.env:NO_SUCH_VARIABLE}": "name cannot be resolved: ",
     "hydra.foo=1": "unknown key hydra.foo of Hydra's",
-    "hydra/launcher=nope": "hydra/launcher must be one of basic",
+    "hydra/launcher=nope": "hydra/launcher=nope: launcher= says what runs the jobs of a sweep",
 }
 
 
@@ -246,7 +235,7 @@ def test_a_group_cannot_be_chosen_twice(told: Told) -> None:
 
 def test_a_batch_must_be_divisible_by_the_devices(told: Told) -> None:
     (line,) = told("trainer.batch_size=7", "trainer.devices=2")
-    assert line == "trainer.batch_size must be divisible by trainer.devices=2, got 7; say 8"
+    assert line == "trainer.batch_size must be divisible by trainer.devices=2, got 7; use 8"
 
 
 def test_cfg_does_not_show_what_would_be_refused(told: Told) -> None:
@@ -289,7 +278,7 @@ def test_every_value_of_a_sweep_is_checked(told: Told) -> None:
 
 def test_every_combination_of_a_sweep_is_checked(told: Told) -> None:
     lines = told("-m", "trainer.batch_size=7,8", "trainer.devices=1,2", "seed=1,2")
-    assert lines == ["trainer.batch_size must be divisible by trainer.devices=2, got 7; say 8"]
+    assert lines == ["trainer.batch_size must be divisible by trainer.devices=2, got 7; use 8"]
 
 
 def test_a_large_sweep_is_checked_value_by_value(told: Told) -> None:

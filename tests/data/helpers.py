@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emote.config import DataConfig, Fit, OnBadItem
-from emote.data.item import Item
+from emote.config import Captions, DataConfig, Fit, Frame, OnBadItem, Resample
+from emote.data.item import Item, Skipped
+from emote.data.sources import open_source
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4">'
@@ -26,23 +27,36 @@ SVG = (
 def data_config(source: str = "folder", **values: Any) -> DataConfig:
     defaults: dict[str, Any] = {
         "path": None,
+        "config": None,
         "revision": None,
         "split": "train",
         "image_column": "image",
         "text_column": "text",
+        "captions": Captions.auto,
         "caption": "{text}",
+        "trigger": None,
+        "repeats": "auto",
         "resolution": 16,
         "background": "white",
         "background_caption": ", on {a_colour} background",
         "fit": Fit.pad,
         "margin": None,
+        "frame": Frame.best,
+        "resample": Resample.auto,
         "flip": False,
         "held_out": 0.0,
         "max_items": None,
         "on_bad_item": OnBadItem.skip,
+        "licence": None,
     }
     values = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
     return DataConfig(source=source, **{**defaults, **values})
+
+
+def listed(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
+    """What a source holds: (items, skipped)."""
+    found = open_source(data)
+    return found.items, found.skipped
 
 
 def drawn(number: int, side: int = 16) -> Image.Image:

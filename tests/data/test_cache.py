@@ -106,7 +106,7 @@ def test_latents_reach_worker_processes(tmp_path: Path) -> None:
 
 def test_content_is_the_hash_of_the_bytes(tmp_path: Path) -> None:
     for content, item in items_of(2).items():
-        assert content_key(item) == content
+        assert content_key(item.read()) == content
 
 
 # Encoding once

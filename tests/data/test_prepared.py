@@ -12,7 +12,7 @@ from emote.config import OnBadItem
 from emote.data.item import Skipped
 from emote.data.order import item_at
 from emote.data.policy import apply_policy
-from emote.data.prepared import Prepared, Scan, TrainingSet, prepare, scan
+from emote.data.prepared import Prepared, Scan, TrainingSet, prepare, scan, whole_repeats, without
 from emote.data.split import held_out_concepts, join_concepts
 from emote.util.errors import ConfigError
 from tests.data.helpers import CountingEncoder, CountingTextEncoder, bytes_of, data_config, write_folder
@@ -239,3 +239,55 @@ def test_a_whole_art_set_is_split_without_leaks() -> None:
         sides[joined[entry.item.concept] in held].add(entry.content)
     assert not sides[True] & sides[False]
     assert 0.02 < len(sides[True]) / len(found.entries) < 0.1
+
+
+# Repeats
+
+
+def test_weights_become_the_smallest_whole_numbers() -> None:
+    assert whole_repeats([1.0, 20.0, 1.0]) == [1, 20, 1]
+    assert whole_repeats([20.0, 20.0]) == [1, 1] and whole_repeats([]) == []
+    assert whole_repeats([1.0, 1.5, 0.5]) == [2, 3, 1]
+    assert whole_repeats([2.0, 3.0]) == [2, 3]
+
+
+def test_an_epoch_has_each_image_as_often_as_it_counts(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set/3_cat", 2)
+    write_folder(tmp_path / "set/1_dog", 2, first=2)
+    ready = prepared(tmp_path / "set", tmp_path / "cache")
+    assert sorted((example.name[0], example.repeats) for example in ready.training) == [("1", 1)] * 2 + [("3", 3)] * 2
+    entries = TrainingSet(ready, 7, 4, 0, 16)
+    means = [entry["mean"] for entry in entries_of(entries)]
+    for example in ready.training:
+        mean = ready.latents.get(example.content)[0]
+        assert sum(torch.equal(mean, other) for other in means) == 2 * example.repeats  # in two epochs of eight
+    rest = entries_of(TrainingSet(ready, 7, 4, 8, 16))
+    assert all(torch.equal(one["mean"], mean) for one, mean in zip(rest, means[8:], strict=True))
+
+
+def test_repeats_are_a_part_of_the_identity_where_they_differ(tmp_path: Path) -> None:
+    write_folder(tmp_path / "a/20_cat", 2)
+    write_folder(tmp_path / "b/cat", 2)
+    assert scan(data_config(path=tmp_path / "a")).identity == scan(data_config(path=tmp_path / "b")).identity
+    for name in ("a/1_dog", "b/dog"):
+        write_folder(tmp_path / name, 2, first=2)
+    repeated, plain = (scan(data_config(path=tmp_path / name)).identity for name in "ab")
+    assert repeated != plain == scan(data_config(path=tmp_path / "a", repeats="none")).identity
+
+
+def test_what_cannot_be_decoded_is_left_out_before_anything_is_encoded(tmp_path: Path) -> None:
+    write_folder(tmp_path, 3)
+    (tmp_path / "001.png").write_bytes(b"broken")
+    found = scan(data_config(path=tmp_path))
+    [bad] = [entry for entry in found.entries if entry.item.name == "001.png"]
+    left = without(found, {bad.content: "broken"}, OnBadItem.skip)
+    assert (len(left.entries), left.found, left.identity) == (2, 2, found.identity)
+    assert [str(one) for one in left.skipped] == ["001.png: broken"]
+    with pytest.raises(ConfigError, match="allows none"):
+        without(found, {bad.content: "broken"}, OnBadItem.fail)
+
+
+def test_skip_any_goes_on_with_few() -> None:
+    apply_policy(1, BAD, OnBadItem.skip_any)
+    with pytest.raises(ConfigError, match="none of"):
+        apply_policy(0, BAD, OnBadItem.skip_any)

@@ -13,7 +13,7 @@ from emote.data.item import Item, Skipped
 from emote.data.naming import catalogue, concept_of
 from emote.data.sources import open_source
 from emote.util.errors import ConfigError
-from tests.data.helpers import SVG, bytes_of, data_config, drawn, encoded, write_folder
+from tests.data.helpers import SVG, bytes_of, data_config, drawn, encoded, listed, write_folder
 
 
 def reasons(skipped: list[Skipped]) -> dict[str, str]:
@@ -33,7 +33,7 @@ def jsonl(path: Path, *rows: object) -> None:
 
 @pytest.mark.parametrize("style", ["openmoji", "twemoji"])
 def test_art_is_captioned_by_the_template(style: str) -> None:
-    items, skipped = open_source(data_config(style, caption="An emoji of {text}, {style} style"))
+    items, skipped = listed(data_config(style, caption="An emoji of {text}, {style} style"))
     assert len(items) > 3000 and not skipped
     by_caption = {item.caption: item for item in items}
     astronaut = by_caption[f"An emoji of astronaut, medium skin tone, {style} style"]
@@ -62,19 +62,19 @@ def test_skin_tone_hair_and_gender_are_no_concepts_of_their_own() -> None:
 
 def test_a_folder_takes_captions_from_sidecars(tmp_path: Path) -> None:
     write_folder(tmp_path, 3)
-    (tmp_path / "001.txt").write_text("\ufeff  a second  \nand what kohya's scripts ignore\n", encoding="utf-8")
-    items, skipped = open_source(data_config(path=tmp_path, caption="An emoji of {text}"))
+    (tmp_path / "001.txt").write_text("\ufeff  a second  \n\n seen from the left.\nIt is red\n", encoding="utf-8")
+    items, skipped = listed(data_config(path=tmp_path, caption="An emoji of {text}"))
     assert not skipped
     assert [item.name for item in items] == ["000.png", "001.png", "002.png"]
-    assert items[1].caption == "An emoji of a second"
-    assert items[1].concept == "a second"
+    assert items[1].caption == "An emoji of a second, seen from the left. It is red"
+    assert items[1].concept == "a second seen from the left it is red"
     assert items[1].read() == bytes_of(1)
 
 
 def test_braces_in_a_caption_are_text(tmp_path: Path) -> None:
     write_folder(tmp_path, 1)
     (tmp_path / "000.txt").write_text("a {text} {0}")
-    assert captions(open_source(data_config(path=tmp_path))[0]) == {"000.png": "a {text} {0}"}
+    assert captions(listed(data_config(path=tmp_path))[0]) == {"000.png": "a {text} {0}"}
 
 
 def test_every_kind_of_image_in_every_subdirectory_is_found(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_every_kind_of_image_in_every_subdirectory_is_found(tmp_path: Path) -> N
         kind = kinds.get(path.suffix.lower(), path.suffix[1:].upper())
         path.write_bytes(SVG.encode() if kind in ("SVG", "MD") else encoded(drawn(0), kind))
         path.with_suffix(".txt").write_text(name)
-    items, skipped = open_source(data_config(path=tmp_path))
+    items, skipped = listed(data_config(path=tmp_path))
     assert [item.name for item in items] == sorted(names) and not skipped
 
 
@@ -107,26 +107,26 @@ def test_a_folder_takes_captions_from_metadata(tmp_path: Path, kind: str) -> Non
             '\ufefffile_name,words\na.png,"one, two"\nsub/b.png,b\n', encoding="utf-8"
         )
         (tmp_path / "sub/metadata.csv").write_text("words,file_name\r\nc,deep/c.png\r\n")
-    items, skipped = open_source(data_config(path=tmp_path, text_column="words"))
+    items, skipped = listed(data_config(path=tmp_path, text_column="words"))
     assert captions(items) == {"a.png": "one, two", "sub/b.png": "b", "sub/deep/c.png": "c"} and not skipped
 
 
 def test_metadata_goes_before_sidecars_and_sidecars_fill_its_gaps(tmp_path: Path) -> None:
     write_folder(tmp_path, 2)
     jsonl(tmp_path / "metadata.jsonl", {"file_name": "000.png", "text": "named"})
-    assert captions(open_source(data_config(path=tmp_path))[0]) == {"000.png": "named", "001.png": "image 1"}
+    assert captions(listed(data_config(path=tmp_path))[0]) == {"000.png": "named", "001.png": "image 1"}
 
 
 def test_a_image_with_two_captions_is_two_items(tmp_path: Path) -> None:
     write_folder(tmp_path, 1)
     jsonl(tmp_path / "metadata.jsonl", *({"file_name": "000.png", "text": text} for text in ("a", "b")))
-    assert [item.caption for item in open_source(data_config(path=tmp_path))[0]] == ["a", "b"]
+    assert [item.caption for item in listed(data_config(path=tmp_path))[0]] == ["a", "b"]
 
 
 def test_names_with_accents_match_however_they_are_encoded(tmp_path: Path) -> None:
     (tmp_path / "cafe\u0301.png").write_bytes(bytes_of(0))
     jsonl(tmp_path / "metadata.jsonl", {"file_name": "caf\u00e9.png", "text": "coffee"})
-    items, skipped = open_source(data_config(path=tmp_path))
+    items, skipped = listed(data_config(path=tmp_path))
     assert [item.caption for item in items] == ["coffee"] and not skipped
 
 
@@ -134,19 +134,19 @@ def test_what_has_no_caption_is_left_out_with_the_reason(tmp_path: Path) -> None
     write_folder(tmp_path, 4)
     (tmp_path / "000.txt").unlink()
     (tmp_path / "001.txt").write_text(" \n")
-    (tmp_path / "002.txt").write_bytes(b"\xff\xfe\xff")
+    (tmp_path / "002.txt").write_bytes(b"\xff\xfe\xff")  # half of a character
     jsonl(
         tmp_path / "metadata.jsonl",
         {"file_name": "gone.png", "text": "gone"},
         {"file_name": "003.txt", "text": "no image"},
         {"file_name": "../000.png", "text": "outside"},
     )
-    items, skipped = open_source(data_config(path=tmp_path))
+    items, skipped = listed(data_config(path=tmp_path))
     assert [item.name for item in items] == ["003.png"]
     found = reasons(skipped)
     assert found["000.png"].startswith("no caption")
     assert found["001.png"] == "its caption is empty"
-    assert found["002.png"].startswith("its .txt cannot be read")
+    assert found["002.png"].startswith("its text file cannot be read")
     assert found["gone.png"] == "named by metadata.jsonl line 1, but there is no such file"
     assert "no kind of image" in found["003.txt"] and "no such file" in found["../000.png"]
 
@@ -155,7 +155,7 @@ def test_what_has_no_caption_is_left_out_with_the_reason(tmp_path: Path) -> None
 def test_an_empty_caption_in_metadata_is_left_out(tmp_path: Path, text: str | None) -> None:
     write_folder(tmp_path, 1)
     jsonl(tmp_path / "metadata.jsonl", {"file_name": "000.png", "text": text})
-    items, skipped = open_source(data_config(path=tmp_path))
+    items, skipped = listed(data_config(path=tmp_path))
     assert not items and reasons(skipped) == {"000.png": "its caption is empty"}
 
 
@@ -186,7 +186,7 @@ def test_an_empty_caption_in_metadata_is_left_out(tmp_path: Path, text: str | No
         ("metadata.csv", 'file_name,text\n000.png,"a\n', r"metadata\.csv line 2 is no CSV"),
         ("metadata.csv", "name,text\n000.png,a\n", r"line 2 must name an image in file_name"),
         ("metadata.csv", "", r"metadata\.csv has no column text .* it has none"),
-        ("metadata.csv", b"file_name,text\n000.png,caf\xe9\n", r"metadata\.csv is not UTF-8"),
+        ("metadata.csv", b"file_name,text\n000.png,caf\x81\n", r"metadata\.csv is no text in UTF-8"),
     ],
 )
 def test_malformed_metadata_is_an_error_with_file_and_line(
@@ -210,10 +210,10 @@ def test_a_directory_that_is_wrong_is_an_error_that_says_what_to_do(tmp_path: Pa
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.png").write_bytes(bytes_of(0))
     for path, message in (
-        (None, r"say data\.path=…"),
-        (tmp_path / "none", r"does not exist; say data\.path="),
-        (tmp_path / "empty", r"holds no images; put files such as \.png"),
-        (tmp_path / "file.png", r"is a file; say data\.path="),
+        (None, r"set data\.path=…"),
+        (tmp_path / "none", r"does not exist; set data\.path="),
+        (tmp_path / "empty", r"holds no images \(no files\); put files such as \.png"),
+        (tmp_path / "file.png", r"is a file; set data\.path="),
     ):
         with pytest.raises(ConfigError, match=message):
             open_source(data_config(path=path))
@@ -243,7 +243,7 @@ def write_hub(directory: Path, rows: dict[str, list], features: object = None) -
 def test_a_set_in_the_hubs_layout_is_read_undecoded(tmp_path: Path) -> None:
     images = [{"bytes": bytes_of(n), "path": f"{n}.png"} for n in range(4)]
     path = write_hub(tmp_path / "set", {"image": images, "text": ["a cat", "", None, " a dog "]})
-    items, skipped = open_source(data_config("hub", path=path, caption="An emoji of {text}"))
+    items, skipped = listed(data_config("hub", path=path, caption="An emoji of {text}"))
     assert captions(items) == {"train[0]": "An emoji of a cat", "train[3]": "An emoji of a dog"}
     assert [item.concept for item in items] == ["a cat", "a dog"]
     assert items[1].read() == bytes_of(3)
@@ -254,7 +254,7 @@ def test_a_set_in_the_hubs_layout_is_read_undecoded(tmp_path: Path) -> None:
 def test_a_broken_image_of_the_hub_breaks_nothing_else(tmp_path: Path) -> None:
     images = [{"bytes": b"broken", "path": None}, {"bytes": bytes_of(1), "path": None}, None]
     path = write_hub(tmp_path / "set", {"image": images, "text": ["a", "b", "c"]})
-    items, _ = open_source(data_config("hub", path=path))
+    items, _ = listed(data_config("hub", path=path))
     assert [items[0].read(), items[1].read()] == [b"broken", bytes_of(1)]
     with pytest.raises(OSError, match="no image"):
         items[2].read()
@@ -266,7 +266,7 @@ def test_columns_of_plain_bytes_are_read(tmp_path: Path) -> None:
 
     kinds = datasets.Features({"png": datasets.Value("binary"), "words": datasets.Value("string")})
     path = write_hub(tmp_path / "set", {"png": [bytes_of(0)], "words": ["a"]}, kinds)
-    items, _ = open_source(data_config("hub", path=path, image_column="png", text_column="words"))
+    items, _ = listed(data_config("hub", path=path, image_column="png", text_column="words"))
     assert items[0].read() == bytes_of(0)
 
 
@@ -366,5 +366,5 @@ def test_a_missing_library_is_told_with_the_command(monkeypatch: pytest.MonkeyPa
 
 
 def test_names_are_unique_within_a_source() -> None:
-    items, _ = open_source(data_config("twemoji", caption="{text}"))
+    items, _ = listed(data_config("twemoji", caption="{text}"))
     assert max(Counter(item.name for item in items).values()) == 1

@@ -19,13 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_help_needs_neither_torch_nor_gradio() -> None:
     code = (
-        "import runpy, sys; sys.argv = ['demo.py', '--help']\n"
-        "try: runpy.run_path('scripts/demo.py', run_name='__main__')\n"
-        "finally: assert not {'torch', 'gradio'} & set(sys.modules)"
+        "import sys\nfrom emote.__main__ import main\n"
+        "assert main(['demo', '--help']) == 0 and not {'torch', 'gradio'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "run=" in done.stdout and "port=" in done.stdout
+    assert "  run " in done.stdout and "  port " in done.stdout
 
 
 def test_it_is_served_to_this_machine_alone_and_remembers_nothing(demo: Demo) -> None:
@@ -61,9 +60,9 @@ def test_ctrl_c_ends_it_cleanly_and_leaves_no_file(runs_dir: Path, tmp_path: Pat
     temporary.mkdir()
     cwd.mkdir()
     process = subprocess.Popen(
-        [sys.executable, ROOT / "scripts" / "demo.py", f"runs_dir={runs_dir}", "device=cpu", "open=false"],
+        [sys.executable, "-m", "emote", "demo", f"runs_dir={runs_dir}", "device=cpu", "open=false"],
         cwd=cwd,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -32,17 +32,21 @@ def test_relative_to_nothing_any_difference_is_infinite(final: list[float], rela
     assert compare([0.0, 0.0], final, ["cat", "dog"]).relative == relative
 
 
-def test_a_single_concept_has_no_interval() -> None:
-    assert compare([1.0, 2.0], [0.5, 1.0], ["cat", "cat"]).interval_95 is None
+def test_too_few_concepts_have_no_interval() -> None:
+    assert compare([1.0, 2.0], [0.5, 1.0], ["cat", "cat"], fewest=1).interval_95 is None
+    assert compare(*losses(0, 4, -0.5), names(4)).interval_95 is None
+    assert compare(*losses(0, 5, -0.5), names(5)).interval_95 is not None
 
 
 def test_an_improvement_that_is_the_same_everywhere_is_certain() -> None:
-    result = compare([1.0, 2.0, 4.0], [0.5, 1.5, 3.5], names(3))
+    result = compare([1.0, 2.0, 4.0], [0.5, 1.5, 3.5], names(3), fewest=2)
     assert result.interval_95 == (-0.5, -0.5)
 
 
 def test_two_concepts_have_an_interval_that_can_be_counted_by_hand() -> None:
-    result = compare([0.0, 0.0], [0.0, 1.0], ["cat", "dog"], draws=2000)  # means 0, 1/2, 1 with chance 1/4, 1/2, 1/4
+    result = compare(
+        [0.0, 0.0], [0.0, 1.0], ["cat", "dog"], draws=2000, fewest=2
+    )  # means 0, 1/2, 1 with chance 1/4, 1/2, 1/4
     assert result.interval_95 == (0.0, 1.0) and result.difference == 0.5
 
 
@@ -85,6 +89,6 @@ def test_the_same_losses_have_the_same_interval_in_any_order() -> None:
 
 
 def test_a_result_is_written_as_json() -> None:
-    result = compare([1.0, 2.0], [1.0, 1.0], ["cat", "dog"])
+    result = compare([1.0, 2.0], [1.0, 1.0], ["cat", "dog"], fewest=2)
     read = json.loads(json.dumps(result.as_dict()))
     assert read["interval_95"] == list(result.interval_95) and read["concepts"] == 2

@@ -15,7 +15,6 @@ import yaml
 
 from emote.cli import compose_config, main
 from emote.cli.composing import CONF, hydra_over_conf
-from emote.cli.composing import compose as compose_words
 from emote.config import Config, as_text, problems, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
 from emote.experiments.variants import DEFINITION, read_definition, variants
@@ -71,7 +70,7 @@ SHOWN = [
 def compose() -> Iterator[Callable[..., Config]]:
     """Compose words without checking them, once, which takes a third of the time."""
     with hydra_over_conf() as composer:
-        yield functools.cache(lambda *words: to_dataclass(compose_words(composer, list(words))))
+        yield functools.cache(lambda *words: to_dataclass(composer.compose(words)))
 
 
 def differing(one: Config, other: Config) -> set[str]:

@@ -118,14 +118,14 @@ def test_a_signal_stops_a_search_and_the_same_words_go_on_with_its_trial(words: 
 
 
 class Worker:
-    """A process of scripts/search.py, and what it said so far."""
+    """A process of `emote search`, and what it said so far."""
 
     def __init__(self, words: list[str], trials: int, log: Path) -> None:
         self.log = log
         options = [f"trials={trials}", "looks=1", "never_stopped=99"]
         with open(log, "w") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "scripts/search.py", *words, *options], cwd=ROOT, stdout=out, stderr=out,
+                [sys.executable, "-m", "emote", "search", *words, *options], cwd=ROOT, stdout=out, stderr=out,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
 

@@ -16,7 +16,6 @@ from emote.runs.environment import peak_memory_bytes
 from emote.tools.gpu_check.findings import CheckConfig
 from emote.tools.gpu_check.steps import RandomRows, trainer_config
 from emote.training.module import LoraModule
-from emote.training.preflight.estimate import memory_by_phase
 from emote.training.preflight.work import count_work
 from tests.full_size.sd15 import describe
 from tests.models.helpers import lora_config
@@ -51,7 +50,7 @@ def main(model: Path) -> None:
         dtypes=sorted({str(parameter.dtype) for parameter in unet.parameters()}),
         frozen_with_gradient=sum(p.grad is not None for n, p in unet.named_parameters() if n not in parameters),
         used_bytes=int(peak_memory_bytes(decision.device)["host"] or 0) - before,
-        estimated_bytes=memory_by_phase(work, decision)["train"],
+        estimated_bytes=work.memory["train"],
     )
 
 

@@ -251,7 +251,7 @@ def test_the_end_waits_a_bounded_time_and_says_what_is_pending(
     hub.fail("slow", "/commit/", seconds=60)
     pushing.submit(step_of(finished))
     assert pushing.finish().pending == "steps/000004"
-    assert "scripts/push.py run=smoke-" in said[-1] and str(finished.parent) in said[-1]
+    assert "emote push run=smoke-" in said[-1] and str(finished.parent) in said[-1]
     told = json.loads((step_of(finished) / "summary.json").read_text())["hub"]
     assert told["pending"] == "steps/000004" and "not done" in told["reason"]
 

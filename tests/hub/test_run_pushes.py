@@ -128,7 +128,7 @@ def test_with_the_hub_out_of_order_a_run_ends_well_and_is_pushed_later(
     assert json.loads((path / "summary.json").read_text())["hub"]["pending"] == "steps/000001"
     hub.heal()
     hub.start() if what == "down" else None
-    words = Push(run=path.parts[-3], dir=str(path.parents[2]))
+    words = Push(run=path.parts[-3], runs_dir=str(path.parents[2]))
     assert push_later(words) == 0
     assert repository().files[ADAPTER] == adapter_of(path)
     assert json.loads((path / "summary.json").read_text())["hub"]["pending"] is None
@@ -145,7 +145,7 @@ def test_the_same_command_pushes_what_is_pending_without_training(
     hub.stop()
     path = tiny_run(**PUSH, **SHORT)
     hub.start()
-    monkeypatch.setattr("emote.training.run.fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("emote.training.complete.fit", lambda *_: pytest.fail("trained again"))
     assert tiny_run(**PUSH, **SHORT) == path
     assert repository().files[ADAPTER] == adapter_of(path)
 
@@ -168,7 +168,7 @@ def test_what_a_stopped_run_had_pending_is_pushed_when_it_goes_on(
     assert State.of(folder).pending == "snapshots/000001"
     hub.start()
     with monkeypatch.context() as patch:  # before a step is done
-        patch.setattr("emote.training.run.encode_data", lambda *_: background.time.sleep(60))
+        patch.setattr("emote.training.complete.encode_data", lambda *_: background.time.sleep(60))
         patch.setattr(background.time, "sleep", lambda seconds: wait_for_commit(repository))
         with pytest.raises(StopIteration):
             run(config, [])
@@ -192,7 +192,7 @@ def test_going_on_elsewhere_gives_the_same_adapter(
     straight = tiny_run(**{"run.dir": tmp_path / "straight"})
     tiny_run(**PUSH, **{"hub.checkpoints": "true", "trainer.max_steps": 3})
     commits = len(repository().commits)
-    assert push_later(Push(dir=str(tmp_path / "runs"))) == 0 and len(repository().commits) == commits
+    assert push_later(Push(runs_dir=str(tmp_path / "runs"))) == 0 and len(repository().commits) == commits
     elsewhere = tiny_run(**{"run.dir": tmp_path / "elsewhere", "resume_from": "hub://tester/style"})
     assert "fetched step 3 from hub://tester/style" in capsys.readouterr().out
     assert json.loads((elsewhere / "summary.json").read_text())["resumed_from_step"] == 3
@@ -225,10 +225,10 @@ def test_a_run_that_never_was_to_be_pushed_can_be(
     path = tiny_run(**SHORT)
     runs = str(path.parents[2])
     with pytest.raises(ConfigError, match="repo must be owner/name, got style"):
-        push_later(Push(run="smoke", dir=runs, repo="style"))
+        push_later(Push(run="smoke", runs_dir=runs, repo="style"))
     with pytest.raises(ConfigError, match=r"run=smokee is no run in .*; did you mean smoke"):
-        push_later(Push(run="smokee", dir=runs))
+        push_later(Push(run="smokee", runs_dir=runs))
     with pytest.raises(ConfigError, match="no finished run"):
-        push_later(Push(dir=runs + "/nowhere"))
-    assert push_later(Push(run="smoke", dir=runs, repo="tester/style", private=False)) == 0
+        push_later(Push(runs_dir=runs + "/nowhere"))
+    assert push_later(Push(run="smoke", runs_dir=runs, repo="tester/style", private=False)) == 0
     assert not repository().private and repository().files[ADAPTER] == adapter_of(path)

@@ -1,4 +1,4 @@
-"""scripts/export.py as its user meets it: words in, a table or a file out, and an exit code."""
+"""`emote export` as its user meets it: words in, a table or a file out, and an exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from emote.cli.keywords import run_script
+from emote.cli.keywords import run_command
 from emote.inference.export import Export, export
 from emote.lora.formats import read_metadata, save_diffusers, save_kohya
 from tests.lora.adapter_files import Trap, cut_off, dora, kohya_with_text, lycoris, published, some_tensors
@@ -27,7 +27,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*words: str) -> tuple[int, str, str]:
-        code = run_script(Export, export, "Export.", list(words))
+        code = run_command(Export, export, "Export.", list(words))
         return code, *capsys.readouterr()
 
     return call
@@ -63,7 +63,7 @@ def row(out: str, name: str) -> str:
 def test_both_files_of_a_run_are_told(run: Run, finished: Path) -> None:
     step = finished / "tiny-0123456789ab" / "steps" / "000010"
     for name, kind in (("pytorch_lora_weights.safetensors", "diffusers"), ("tiny.safetensors", "kohya")):
-        code, out, _ = run(f"input={step / name}")
+        code, out, _ = run(f"run={step / name}")
         assert code == 0
         assert row(out, "format").startswith(kind)
         assert (row(out, "rank"), row(out, "alpha"), row(out, "numbers")) == ("4", "2", "float32")
@@ -71,12 +71,12 @@ def test_both_files_of_a_run_are_told(run: Run, finished: Path) -> None:
         assert row(out, "tensors") == "all belong to layers"
         assert row(out, "base") == "no base known by its shapes"
     assert row(out, "says of itself") == "steps 10; title tiny"
-    code, named, _ = run("input=tiny", f"dir={finished}", "to=check")
+    code, named, _ = run("run=tiny", f"runs_dir={finished}", "to=check")
     assert code == 0 and row(named, "format").startswith("diffusers")
 
 
 def test_a_published_file_is_told(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run(f"input={published(tmp_path / 'x.safetensors')}")
+    code, out, _ = run(f"run={published(tmp_path / 'x.safetensors')}")
     assert code == 0
     assert row(out, "base") == "Stable Diffusion 1"
     assert (row(out, "layers"), row(out, "rank"), row(out, "numbers")) == ("UNet 128", "4", "bfloat16")
@@ -85,7 +85,7 @@ def test_a_published_file_is_told(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_kohya_file_with_a_text_encoder_is_told(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run(f"input={kohya_with_text(tmp_path / 'x.safetensors')}")
+    code, out, _ = run(f"run={kohya_with_text(tmp_path / 'x.safetensors')}")
     assert code == 0
     assert row(out, "layers") == "UNet 2, text encoder 3"
     assert row(out, "rank") == "4 (4), 2 (1)"
@@ -101,7 +101,7 @@ def test_a_kohya_file_with_a_text_encoder_is_told(run: Run, tmp_path: Path) -> N
     ],
 )
 def test_what_cannot_be_used_is_told_with_the_reason(run: Run, tmp_path: Path, make: Any, words: str) -> None:
-    code, out, err = run(f"input={make(tmp_path / 'x.safetensors')}")
+    code, out, err = run(f"run={make(tmp_path / 'x.safetensors')}")
     assert code == 2
     assert row(out, "format")
     assert words in err and err.count("\n") == 1
@@ -109,23 +109,23 @@ def test_what_cannot_be_used_is_told_with_the_reason(run: Run, tmp_path: Path, m
 
 def test_a_pickle_is_refused_unread_and_a_cut_off_file_is_named(run: Run, tmp_path: Path) -> None:
     torch.save({"weights": Trap(tmp_path / "touched")}, tmp_path / "x.ckpt")
-    code, out, err = run(f"input={tmp_path / 'x.ckpt'}")
+    code, out, err = run(f"run={tmp_path / 'x.ckpt'}")
     assert (code, out) == (2, "") and "was not read" in err
     assert not (tmp_path / "touched").exists()
     part = cut_off(tmp_path / "part.safetensors", kohya_with_text(tmp_path / "x.safetensors"))
-    code, out, err = run(f"input={part}")
+    code, out, err = run(f"run={part}")
     assert (code, out) == (2, "") and "is cut off" in err
 
 
 def test_what_a_file_says_of_itself_cannot_write_to_the_terminal(run: Run, tmp_path: Path) -> None:
     tensors = load_file(kohya_with_text(tmp_path / "x.safetensors"))
     save_file(tensors, tmp_path / "y.safetensors", {"modelspec.title": "\x1b[2J[red]" + "long " * 100})
-    _, out, _ = run(f"input={tmp_path / 'y.safetensors'}")
+    _, out, _ = run(f"run={tmp_path / 'y.safetensors'}")
     assert "\x1b" not in out and "[red]" in out and "long " * 30 not in out
 
 
 def test_a_runs_kohya_file_keeps_the_facts_of_its_training(run: Run, finished: Path, tmp_path: Path) -> None:
-    code, out, _ = run("input=tiny", f"dir={finished}", "to=kohya", f"output={tmp_path / 'out'}")
+    code, out, _ = run("run=tiny", f"runs_dir={finished}", "to=kohya", f"output={tmp_path / 'out'}")
     assert code == 0
     assert out.split(" (")[0] == str(tmp_path / "out" / "tiny.safetensors")
     assert read_metadata(tmp_path / "out" / "tiny.safetensors")["ss_steps"] == "10"
@@ -133,18 +133,20 @@ def test_a_runs_kohya_file_keeps_the_facts_of_its_training(run: Run, finished: P
 
 def test_diffusers_to_kohya_to_diffusers_is_the_same_file(run: Run, finished: Path, tmp_path: Path) -> None:
     there = finished / "tiny-0123456789ab" / "steps" / "000010" / "pytorch_lora_weights.safetensors"
-    assert run(f"input={there}", "to=kohya", f"output={tmp_path / 'k.safetensors'}")[0] == 0
-    assert run(f"input={tmp_path / 'k.safetensors'}", "to=diffusers", f"output={tmp_path / 'back'}")[0] == 0
+    assert run(f"run={there}", "to=kohya", f"output={tmp_path / 'k.safetensors'}")[0] == 0
+    assert run(f"run={tmp_path / 'k.safetensors'}", "to=diffusers", f"output={tmp_path / 'back'}")[0] == 0
     assert (tmp_path / "back" / there.name).read_bytes() == there.read_bytes()
 
 
 def test_a_smaller_rank_says_what_it_costs(run: Run, finished: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.safetensors"
-    code, out, _ = run("input=tiny", f"dir={finished}", "to=kohya", "rank=2", "dtype=fp16", f"output={small}")
+    code, out, _ = run("run=tiny", f"runs_dir={finished}", "to=kohya", "rank=2", "dtype=fp16", f"output={small}")
     assert code == 0
     assert "rank 4 → 2 and dtype fp16: " in out and "% of ΔW is lost" in out and "most in unet." in out
     assert {tensor.dtype for tensor in load_file(small).values()} == {torch.float16}
-    code, out, _ = run("input=tiny", f"dir={finished}", "to=kohya", "rank=9", f"output={tmp_path / 'same.safetensors'}")
+    code, out, _ = run(
+        "run=tiny", f"runs_dir={finished}", "to=kohya", "rank=9", f"output={tmp_path / 'same.safetensors'}"
+    )
     assert code == 0 and "nothing is lost" in out
 
 
@@ -154,7 +156,7 @@ def test_a_run_is_merged_into_its_own_base(
 ) -> None:
     from diffusers import StableDiffusionPipeline
 
-    code, out, err = run("input=tiny", f"dir={finished}", "to=fuse", f"output={tmp_path / output}")
+    code, out, err = run("run=tiny", f"runs_dir={finished}", "to=fuse", f"output={tmp_path / output}")
     assert (code, err) == (0, "") and out.startswith(str(tmp_path / output))
     if output == "merged":
         pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / output)
@@ -167,23 +169,23 @@ def test_a_file_of_nobody_knows_what_base_is_merged_into_the_one_that_is_named(
     run: Run, tiny_sd: Path, tmp_path: Path
 ) -> None:
     file = save_kohya(trained(tiny_sd), tmp_path / "x.safetensors", lora_config(), {})
-    code, _, err = run(f"input={file}", "to=fuse", f"output={tmp_path / 'merged'}")
+    code, _, err = run(f"run={file}", "to=fuse", f"output={tmp_path / 'merged'}")
     assert code == 2 and "set model=" in err
-    assert run(f"input={file}", "to=fuse", f"output={tmp_path / 'merged'}", f"model={tiny_sd}")[0] == 0
+    assert run(f"run={file}", "to=fuse", f"output={tmp_path / 'merged'}", f"model={tiny_sd}")[0] == 0
     assert (tmp_path / "merged" / "model_index.json").is_file()
 
 
 def test_tensors_of_no_layer_are_dropped_by_name(run: Run, tmp_path: Path) -> None:
     tensors = load_file(kohya_with_text(tmp_path / "x.safetensors"))
     save_file(tensors | {"lora_te3_block.lora_down.weight": torch.zeros(1, 1)}, tmp_path / "y.safetensors")
-    code, out, _ = run(f"input={tmp_path / 'y.safetensors'}", "to=diffusers", f"output={tmp_path / 'out'}")
+    code, out, _ = run(f"run={tmp_path / 'y.safetensors'}", "to=diffusers", f"output={tmp_path / 'out'}")
     assert code == 0
     assert "dropped, because it is of no layer: lora_te3_block.lora_down.weight" in out
     assert len(load_file(tmp_path / "out" / "pytorch_lora_weights.safetensors")) == 10
 
 
 def test_words_that_do_not_go_together_are_all_told(run: Run, tmp_path: Path) -> None:
-    code, _, err = run("input=x", "to=check", "rank=2", "dtype=fp16", "model=mini", "scale=0.5")
+    code, _, err = run("run=x", "to=check", "rank=2", "dtype=fp16", "model=mini", "lora_scale=0.5")
     assert code == 2
     for rule in (
         "rank= is not for to=check",
@@ -193,15 +195,15 @@ def test_words_that_do_not_go_together_are_all_told(run: Run, tmp_path: Path) ->
         "4 mistakes",
     ):
         assert rule in err
-    assert "output= is missing" in run("input=x", "to=kohya")[2]
+    assert "output= is missing" in run("run=x", "to=kohya")[2]
 
 
 def test_what_is_there_is_not_overwritten(run: Run, tmp_path: Path) -> None:
     file = kohya_with_text(tmp_path / "x.safetensors")
     before = file.read_bytes()
     for words in ([f"output={file}"], [f"output={tmp_path}"]):
-        code, _, err = run(f"input={file}", "to=kohya", *words)
+        code, _, err = run(f"run={file}", "to=kohya", *words)
         assert code == 2 and "is there already" in err
     shutil.copytree(tmp_path, tmp_path / "merged")
-    assert "is there already" in run(f"input={file}", "to=fuse", f"output={tmp_path / 'merged'}")[2]
+    assert "is there already" in run(f"run={file}", "to=fuse", f"output={tmp_path / 'merged'}")[2]
     assert file.read_bytes() == before

@@ -248,3 +248,27 @@ def test_bf16_draws_almost_the_same_image(tiny_sd: Path, image_generator: ImageG
     (rough,), (fine,) = half.draw([request()]), image_generator.draw([request()])
     assert 0 < np.abs(np.asarray(rough, dtype=int) - np.asarray(fine)).mean() < 3
     assert read_parameters(rough.info["parameters"]).precision is Precision.bf16
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_step_is_enough_to_draw_something(name: str, image_generator: ImageGenerator) -> None:
+    image_generator.use(None)
+    for steps in (1, 2):
+        (image,) = image_generator.draw([request(scheduler=name, inference_steps=steps)])
+        assert np.asarray(image).std() > 0
+
+
+def test_all_samplers_draw_different_images(image_generator: ImageGenerator) -> None:
+    image_generator.use(None)
+    images = image_generator.draw([request(scheduler=name) for name in SAMPLERS])
+    assert len({image.tobytes() for image in images}) == len(SAMPLERS)
+
+
+@pytest.mark.parametrize("name", ("dpm++_sde_karras", "euler_a"))
+def test_noise_on_the_way_is_each_image_s_own(name: str, image_generator: ImageGenerator) -> None:
+    image_generator.use(None)
+    together = image_generator.draw([request(seed=seed, scheduler=name) for seed in SEEDS[:4]], batch=4)
+    (alone,) = image_generator.draw([request(seed=SEEDS[2], scheduler=name)])
+    assert np.abs(np.asarray(together[2], dtype=int) - np.asarray(alone)).max() <= 2
+    torch.manual_seed(99)
+    assert image_generator.draw([request(seed=SEEDS[2], scheduler=name)])[0].tobytes() == alone.tobytes()

@@ -74,7 +74,7 @@ def test_the_strength_that_a_run_drew_with_is_what_others_draw_with(
     write_config(make_config("experiment=quickstart", **{"callbacks.samples.lora_scale": 0.7}), step / "config.yaml")
     assert find_adapter("latest", own_runs).lora_scale == 0.7
     for said, used in ({}, 0.7), ({"lora_scale": 0.2}, 0.2), ({"compare": True}, 0.7):
-        plan = plan_images(Options(prompt=["fox"], runs_dir=str(own_runs), out=str(own_runs / "out"), **said))
+        plan = plan_images(Options(prompts=["fox"], runs_dir=str(own_runs), output=str(own_runs / "out"), **said))
         assert plan.shots[-1].request.lora_scale == used
     assert find_adapter(f"{NAME}/10", own_runs).lora_scale == 1.0  # of before it was recorded
 

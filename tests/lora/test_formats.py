@@ -11,6 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from peft import LoraConfig as LoraPeftConfig
 from safetensors.torch import load_file, save_file
 
 from emote.config import AdapterDtype
@@ -169,6 +170,21 @@ def test_the_diffusers_file_has_one_style_of_names_and_its_alpha(tiny_sd: Path, 
     names = list(load_file(file))
     assert all(n.startswith("unet.") and n.endswith((".lora_A.weight", ".lora_B.weight")) for n in names)
     assert json.loads(read_metadata(file)[LORA_ADAPTER_METADATA_KEY])["unet.lora_alpha"] == 0.5
+
+
+def test_the_header_says_all_that_older_readers_ask_for_and_nothing_that_they_do_not_know(
+    tiny_sd: Path, tmp_path: Path
+) -> None:
+    header = read_metadata(save_diffusers(trained(tiny_sd), tmp_path, lora_config()))
+    told = json.loads(header[LORA_ADAPTER_METADATA_KEY])
+    assert (told["unet.rank_pattern"], told["unet.alpha_pattern"]) == ({}, {})  # diffusers before 0.40
+    known_to_peft_0_9 = {
+        "r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "bias", "init_lora_weights",
+        "lora_dropout", "use_dora", "use_rslora",
+    }  # fmt: skip
+    assert {key.removeprefix("unet.") for key in told} == known_to_peft_0_9
+    plain = LoraPeftConfig().to_dict()
+    assert all(told[f"unet.{key}"] == plain[key] for key in known_to_peft_0_9 - {"r", "lora_alpha", "target_modules"})
 
 
 @pytest.mark.parametrize("write", WRITERS)

@@ -13,6 +13,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from emote.models import components
 from emote.util.errors import ConfigError
+from tests.conftest import ROOT
 
 CAPTIONS = ["An emoji of cat", "", "An emoji of a caption that is longer than the tokenizer has room for"]
 
@@ -114,7 +115,7 @@ def test_a_fingerprint_is_of_the_content_and_not_of_the_place(tiny_sd: Path, tmp
         ("unet", "unet/diffusion_pytorch_model.safetensors"),
         ("vae", "vae/diffusion_pytorch_model.safetensors"),
         ("text_encoder", "text_encoder/model.safetensors"),
-        ("text_encoder", "tokenizer/tokenizer.json"),
+        ("text_encoder", "tokenizer/vocab.json"),
     ],
 )
 def test_one_byte_changes_the_fingerprint_of_its_part_alone(
@@ -126,6 +127,26 @@ def test_one_byte_changes_the_fingerprint_of_its_part_alone(
     (model / file).write_bytes(content)
     before, after = fingerprints(tiny_sd), fingerprints(model)
     assert [name for name in before if before[name] != after[name]] == [part]
+
+
+def test_tokenizer_files_that_repeat_the_one_file_change_no_fingerprint(tmp_path: Path) -> None:
+    """Transformers 5 writes tokenizer.json, transformers 4 reads vocab.json and merges.txt."""
+    from tokenizers import Tokenizer
+
+    model = copy_model(ROOT / "weights" / "mini", tmp_path / "model")
+    folder = model / "tokenizer"
+    both = fingerprints(model)
+    Tokenizer.from_file(str(folder / "tokenizer.json")).model.save(str(folder))  # what is committed is what it writes
+    assert fingerprints(model) == both
+    (folder / "vocab.json").unlink()
+    (folder / "merges.txt").unlink()
+    assert fingerprints(model) == both
+    assert components.load_tokenizer(model)("a red apple").input_ids  # with any release of transformers
+    (folder / "merges.txt").write_text("#version: 0.2\na b</w>\n")
+    another = fingerprints(model)["text_encoder"]
+    assert another != both["text_encoder"]
+    (folder / "tokenizer.json").unlink()
+    assert fingerprints(model)["text_encoder"] not in {another, both["text_encoder"]}
 
 
 def test_hashes_of_large_files_are_remembered(tiny_sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

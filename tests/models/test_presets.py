@@ -27,7 +27,7 @@ def test_sizes_follow_from_the_model_itself(tiny_sd: Path) -> None:
     assert (base.side_px, base.multiple_px) == (32, 4)
     assert (find_base(model_named("mini")).side_px, find_base(model_named("mini")).multiple_px) == (64, 4)
     base.check_size(36, 4)
-    for side, advice in ((30, "28 or 32"), (2, "say 4$"), (33, "32 or 36")):
+    for side, advice in ((30, "28 or 32"), (2, "use 4$"), (33, "32 or 36")):
         with pytest.raises(ConfigError, match=f"size must be divisible by 4.*got {side}; .*{advice}"):
             base.check_size(32, side)
 
@@ -58,10 +58,10 @@ def test_a_model_that_is_not_there_is_said_in_the_script_s_words(tmp_path: Path)
 def test_mistakes_are_found_without_waiting_for_torch() -> None:
     code = (
         "import sys\n"
-        "from emote.cli.keywords import run_script\n"
+        "from emote.cli.keywords import run_command\n"
         "from emote.inference.job import generate\n"
         "from emote.inference.options import Options\n"
-        "code = run_script(Options, generate, '', ['run=nothing-of-that-name', 'prompt=', 'scheduler=eulr'])\n"
+        "code = run_command(Options, generate, '', ['run=nothing-of-that-name', 'prompts=', 'scheduler=eulr'])\n"
         "print(code, sorted({'torch', 'diffusers', 'transformers', 'peft', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)

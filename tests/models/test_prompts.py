@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from emote.models import components
 from emote.models.conditioning import pack
-from emote.models.prompts import PromptEncoder
+from emote.models.prompts import PromptEncoder, cut_captions
 
 CAPTIONS = ["An emoji of cat", "", "An emoji of a caption that is longer than the tokenizer has room for"]
 
@@ -48,3 +48,13 @@ def test_what_turns_captions_into_embeddings_has_one_fingerprint(tiny_sdxl: Path
     config = json.loads((other / part / "config.json").read_text())
     (other / part / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
     assert components.fingerprint(other, "text_encoder") != components.fingerprint(tiny_sdxl, "text_encoder")
+
+
+def test_captions_that_are_too_long_are_found_with_what_is_read(tiny_sd: Path) -> None:
+    tokenizer = components.load_tokenizer(tiny_sd)
+    long = "cat " * 40
+    limit, kept = cut_captions(tokenizer, ["cat", long, long + "red"])
+    assert limit == tokenizer.model_max_length - 2 and set(kept) == {long, long + "red"}
+    assert len(set(kept.values())) == 1
+    encoder = PromptEncoder(tiny_sd)
+    assert torch.equal(encoder([long]), encoder([kept[long]])) and torch.equal(encoder([long]), encoder([long + "red"]))

@@ -34,23 +34,23 @@ def refusal(*words: str) -> str:
 
 
 def test_platforms_are_named_with_commas() -> None:
-    assert read_keywords(PackOptions, ["for=slack,telegram"]).for_ == [Platform.slack, Platform.telegram]
-    assert read_keywords(PackOptions, ["for=[discord]"]).for_ == [Platform.discord]
-    assert read_keywords(PackOptions, []).for_ == list(Platform)
+    assert read_keywords(PackOptions, ["platforms=slack,telegram"]).platforms == [Platform.slack, Platform.telegram]
+    assert read_keywords(PackOptions, ["platforms=[discord]"]).platforms == [Platform.discord]
+    assert read_keywords(PackOptions, []).platforms == list(Platform)
 
 
 def test_the_miniature_makes_three_valid_packs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     words = [
-        "for=slack,discord,telegram",
+        "platforms=slack,discord,telegram",
         "prompts=[red apple, 🦊]",
         "n=2",
         "seed=3",
-        "steps=4",
-        "guidance=4",
+        "inference_steps=4",
+        "guidance_scale=4",
         "device=cpu",
     ]
-    assert run("model=mini", *words, f"out={out}", f"cache_dir={tmp_path}") == 0
+    assert run("model=mini", *words, f"output={out}", f"cache_dir={tmp_path}") == 0
     said = capsys.readouterr().out.splitlines()
     assert said[-4:] == [str(out / name) for name in ("contact-sheet.png", "slack.zip", "discord.zip", "telegram.zip")]
     assert len(list((out / "images").glob("*.png"))) == 4  # the drawings, to choose from
@@ -77,7 +77,7 @@ def test_a_folder_of_images_is_packed(tmp_path: Path, capsys: pytest.CaptureFixt
     text = "a green blob <lora:mine:1>\nSteps: 25, Sampler: DPM++ 2M, CFG scale: 4, Seed: 11, Size: 64x64, Model: mini"
     save_png(on_white(blob(colour="#77b255")), images / "b.png", text)
     (images / "notes.txt").write_text("no image")
-    assert run(f"images={images}", "for=slack", f"out={out}", "licence=mine") == 0
+    assert run(f"images={images}", "platforms=slack", f"output={out}", "licence=mine") == 0
     told = manifest(out / "slack.zip")["emoji"]
     assert [(entry["name"], entry["seed"], entry["licence"]) for entry in told] == [
         ("green_blob", 11, "mine"), ("blue", None, "mine"), ("happy_blob", None, "mine"),
@@ -93,10 +93,10 @@ def test_images_that_are_all_background_are_left_out_and_said(
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     Image.new("RGB", (64, 64), "white").save(images / "empty.png")
-    assert "no image to pack" in refusal(f"images={images}", f"out={out}")
+    assert "no image to pack" in refusal(f"images={images}", f"output={out}")
     assert not out.exists()
     on_white(blob()).save(images / "blob.png")
-    assert run(f"images={images}", "for=slack", f"out={out}") == 1
+    assert run(f"images={images}", "platforms=slack", f"output={out}") == 1
     assert "warning: empty.png is left out: nothing is visible" in capsys.readouterr().out
     assert len(packed_images(out / "slack.zip")) == 1
 
@@ -107,18 +107,25 @@ def test_a_image_without_plain_background_is_packed_as_it_is_and_said(
     images = tmp_path / "images"
     images.mkdir()
     Image.new("RGB", (64, 64), "red").save(images / "red.png")
-    assert run(f"images={images}", "for=slack", "background=white", f"out={tmp_path / 'out'}") == 1
+    assert run(f"images={images}", "platforms=slack", "background=white", f"output={tmp_path / 'out'}") == 1
     assert "red.png has no plain background" in capsys.readouterr().out
 
 
 def test_prompts_come_from_a_file_or_from_the_run(tmp_path: Path, runs: Path) -> None:
     ideas = tmp_path / "ideas.txt"
     ideas.write_text("# two\na dog\na hat\n")
-    common = ["run=tiny", f"runs_dir={runs}", f"cache_dir={tmp_path}", "steps=1", "for=slack", "device=cpu"]
+    common = [
+        "run=tiny",
+        f"runs_dir={runs}",
+        f"cache_dir={tmp_path}",
+        "inference_steps=1",
+        "platforms=slack",
+        "device=cpu",
+    ]
     # the tiny model draws noise, which has no plain background: 1 says so
-    assert run(*common, f"prompts={ideas}", f"out={tmp_path / 'one'}") in (0, 1)
+    assert run(*common, f"prompts={ideas}", f"output={tmp_path / 'one'}") in (0, 1)
     assert [entry["prompt"] for entry in manifest(tmp_path / "one" / "slack.zip")["emoji"]] == ["a dog", "a hat"]
-    assert run(*common, f"out={tmp_path / 'two'}") in (0, 1)
+    assert run(*common, f"output={tmp_path / 'two'}") in (0, 1)
     (entry,) = manifest(tmp_path / "two" / "slack.zip")["emoji"]
     assert (entry["prompt"], entry["name"]) == ("cat", "cat_emote")
     assert "/20 on tiny_sd" in entry["model"]
@@ -129,11 +136,11 @@ def test_mistakes_are_told_before_anything_is_drawn(tmp_path: Path, runs: Path) 
     assert "background must be auto or a CSS colour" in refusal("background=whit", where)
     assert "prompts=nothing.txt is not there" in refusal("prompts=nothing.txt", where)
     assert "prompts must say what to draw" in refusal("model=mini", where)
-    assert "for must name a platform" in refusal("for=[]", where)
+    assert "platforms must name one" in refusal("platforms=[]", where)
     assert "run=nope is no run" in refusal("run=nope", "prompts=a cat", where)
     assert "images must be a folder with images" in refusal(f"images={tmp_path}/none")
     assert "has no images" in refusal(f"images={tmp_path}")
-    assert "n, steps say nothing beside images=" in refusal(f"images={tmp_path}", "n=2", "steps=9")
+    assert "n, inference_steps say nothing beside images=" in refusal(f"images={tmp_path}", "n=2", "inference_steps=9")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
     assert "broken.png" in refusal(f"images={tmp_path}")
 
@@ -142,16 +149,15 @@ def test_packs_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     on_white(blob()).save(images / "blob.png")
-    assert run(f"images={images}", "for=slack", f"out={out}") == 0
-    assert "has slack.zip already" in refusal(f"images={images}", "for=slack", f"out={out}")
+    assert run(f"images={images}", "platforms=slack", f"output={out}") == 0
+    assert "has slack.zip already" in refusal(f"images={images}", "platforms=slack", f"output={out}")
 
 
 def test_the_script_explains_itself_without_waiting_for_torch() -> None:
     code = (
-        "import sys, runpy\nsys.argv = ['pack.py', '--help']\n"
-        "try:\n    runpy.run_path('scripts/pack.py', run_name='__main__')\nexcept SystemExit as end:\n"
-        "    print(end.code, sorted({'torch', 'scipy', 'diffusers'} & set(sys.modules)))"
+        "import sys\nfrom emote.__main__ import main\n"
+        "print(main(['pack', '--help']), sorted({'torch', 'scipy', 'diffusers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.stdout.startswith("Make packs of emoji") and "for=[slack, discord, telegram]" in done.stdout
+    assert done.stdout.startswith("Make packs of emoji") and "[slack, discord, telegram]" in done.stdout
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr

@@ -69,7 +69,7 @@ def test_a_run_that_finished_nothing_is_found_where_no_finished_one_is_meant(run
 
 def test_several_runs_of_one_name_are_told_apart_by_their_identities(runs_dir: Path) -> None:
     make_run(runs_dir, "smoke-eee111222333", 7)
-    with pytest.raises(ConfigError, match="2 runs in .*; use one of smoke-aaa111222333, smoke-eee111222333"):
+    with pytest.raises(ConfigError, match=r"2 runs in .*; use one of smoke-aaa111222333, smoke-eee111222333"):
         find_run("smoke", runs_dir)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emote.runs.listing import delete_run, list_runs, print_runs, readable_age, readable_bytes
+from emote.runs.listing import delete_run, list_runs, print_runs
 from emote.util.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,8 +49,8 @@ def runs(tmp_path: Path) -> Path:
 
 def script(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": "160", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, str(ROOT / "scripts" / "runs.py"), *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300)
+    command = [sys.executable, "-m", "emote", "runs", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300, cwd=ROOT)
 
 
 def test_runs_are_listed_newest_first_and_other_folders_are_none(runs: Path) -> None:
@@ -105,38 +105,23 @@ def test_the_table_shows_what_a_row_holds(runs: Path) -> None:
     assert lines[2].split()[1:5] == ["–", "20", "–", "–"]
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (12_345_678, "12 MB"), (3_210_000_000, "3.2 GB")],
-)
-def test_bytes_are_read_at_a_glance(count: int, text: str) -> None:
-    assert readable_bytes(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "5 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (172_800, "2 days")]
-)
-def test_ages_are_read_at_a_glance(seconds: float, text: str) -> None:
-    assert readable_age(seconds) == text
-
-
 def test_the_script_lists_and_deletes(runs: Path) -> None:
-    table = script(f"dir={runs}")
+    table = script(f"runs_dir={runs}")
     assert table.returncode == 0 and "quickstart-aab111222333" in table.stdout and "notes" not in table.stdout
-    removed = script(f"dir={runs}", "delete=aab")
+    removed = script(f"runs_dir={runs}", "delete=aab")
     assert removed.returncode == 0 and removed.stdout.startswith("removed quickstart-aab111222333 (")
-    refused = script(f"dir={runs}", "delete=aab")
+    refused = script(f"runs_dir={runs}", "delete=aab")
     assert (refused.returncode, refused.stdout) == (2, "") and "smoke-ccc111222333" in refused.stderr
     assert len(list_runs(runs)) == 2
 
 
 def test_a_mistyped_key_is_named_with_the_nearest_one_and_deletes_nothing(runs: Path) -> None:
-    done = script(f"dir={runs}", "delte=ccc")
+    done = script(f"runs_dir={runs}", "delte=ccc")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "delte=ccc" in done.stderr and "did you mean delete=?" in done.stderr
+    assert "unknown key delte" in done.stderr and "did you mean delete=?" in done.stderr
     assert len(list_runs(runs)) == 3
 
 
 def test_without_runs_the_script_says_how_to_make_one(tmp_path: Path) -> None:
-    done = script(f"dir={tmp_path}")
+    done = script(f"runs_dir={tmp_path}")
     assert done.returncode == 0 and "python train.py" in done.stdout

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.types import RunMode
 
 from emote.cli import compose_config, main
 from emote.cli.checking import check
@@ -204,8 +203,7 @@ def planned_words(*words: str) -> tuple[int, list[str] | None, list[str] | None]
     """How many jobs, and the values of ranks and step counts, None where they are not swept."""
     with hydra_over_conf() as composer:
         assert check(composer, list(words), sweep=False).sweep
-        master = composer.compose_config("config", list(words), run_mode=RunMode.MULTIRUN, with_log_configuration=True)
-        jobs = jobs_of(composer, master)
+        jobs = jobs_of(composer, list(words))
 
     def values(key: str) -> list[str] | None:
         said = (word.partition("=")[2] for job in jobs for word in job if word.startswith(f"{key}="))

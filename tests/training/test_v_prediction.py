@@ -18,6 +18,7 @@ from emote.diffusion.samplers import SAMPLERS
 from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
+from emote.lora.formats import DIFFUSERS_FILE
 from emote.models import components
 from emote.training.run import run
 
@@ -55,7 +56,7 @@ def test_it_is_trained_and_drawn_as_the_stock_pipeline_draws(
     (image,) = image_generator.draw([request()])
     pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-    pipeline.load_lora_weights(str(path))
+    pipeline.load_lora_weights(str(path), weight_name=DIFFUSERS_FILE)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
         "a cat", generator=torch.Generator().manual_seed(7), height=32, width=32, num_inference_steps=4,

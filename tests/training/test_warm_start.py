@@ -33,6 +33,6 @@ def test_a_run_starts_where_the_adapter_stands_and_is_known_by_its_content(tiny_
 
 def test_an_adapter_that_does_not_fit_ends_the_run_before_anything_is_encoded(tiny_run: Any, tmp_path: Path) -> None:
     first = tiny_run(**{"trainer.max_steps": 1})
-    with pytest.raises(ConfigError, match=r"has rank 4, lora\.rank is 2; say lora\.rank=4"):
+    with pytest.raises(ConfigError, match=r"has rank 4, lora\.rank is 2; set lora\.rank=4"):
         tiny_run(**{"lora.rank": 2, "lora.init_from": first, "run.cache_dir": tmp_path / "cache"})
     assert not (tmp_path / "cache" / "latents").exists()

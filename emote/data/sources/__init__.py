@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from emote.config import SOURCE, DataConfig
-from emote.data.item import Item, Skipped
+from emote.data.item import Found
 
 
-def open_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
+def open_source(data: DataConfig) -> Found:
     """Everything that `data` names, undecoded, and what has no usable caption or image, with the reason.
 
-    Raises ConfigError where the source itself cannot be used: a directory that does not exist, a data set
-    that cannot be reached, a column that it lacks, a line of metadata that cannot be read.
+    A source may also return (items, skipped) alone. Raises ConfigError where it cannot be used: a directory that does
+    not exist, a data set that cannot be reached, a column that it lacks, a line of metadata that cannot be read.
     """
-    return SOURCE.make(data.source, data.options)(data)
+    found = SOURCE.make(data.source, data.options)(data)
+    return found if isinstance(found, Found) else Found(*found)

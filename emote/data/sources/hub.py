@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from emote.config import DataConfig
 from emote.data.hub import hub_items
-from emote.data.item import Item, Skipped
+from emote.data.item import Found
 
 PATH = "a dataset's name"  # what data.path must name
 
 
-def read_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
+def read_source(data: DataConfig) -> Found:
     return hub_items(data)

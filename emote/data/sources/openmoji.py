@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from emote.config import DataConfig
 from emote.data.art import art_items
-from emote.data.item import Item, Skipped
+from emote.data.item import Found
 
 CAPTION_FIELDS = ("text", "style")
 
 
-def read_source(data: DataConfig) -> tuple[list[Item], list[Skipped]]:
-    return art_items("openmoji", data.caption), []
+def read_source(data: DataConfig) -> Found:
+    return Found(art_items("openmoji", data.caption), is_curated=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emote.evaluation.paired import PairedResult
-from emote.runs.listing import readable_bytes
 from emote.runs.metrics_file import MetricsFile
 from emote.runs.run_folder import RunFolder
 from emote.sweeps.index import FAILED
@@ -22,6 +21,7 @@ from emote.sweeps.reports.results import Result, gather
 from emote.util.console import echo
 from emote.util.files import write_text
 from emote.util.markdown import percent, table
+from emote.util.units import readable_bytes, readable_seconds
 
 PAGE, IMAGES = "report.html", "report"  # the folder of what report.md shows
 NOTHING_HELD_OUT = "Nothing was held out (`data.held_out=0`), so there is no loss to choose by: look at the images."
@@ -284,12 +284,6 @@ def _costs(result: Result) -> list[str]:
         readable_bytes(memory["device"] or memory["host"]),
         readable_bytes(result.adapter_bytes),
     ]
-
-
-def readable_seconds(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _differences(grid: Grid) -> list[Block]:

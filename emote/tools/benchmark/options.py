@@ -1,4 +1,4 @@
-"""What `scripts/benchmark.py` can be told."""
+"""The keys of `emote benchmark`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emote.config import Accelerator, Precision, key
 
 @dataclass
 class BenchmarkConfig:
-    base: str = key("sd15 (its published configuration), or a directory in diffusers' layout", default="sd15")
+    model: str = key("sd15 (its published configuration), or a directory in diffusers' layout", default="sd15")
     arms: list[str] = key(
         "example, example_half, cached, half (what training does), unsynced, adapter_half, fused, channels_last, "
         "tuned, compiled, graph; text_apart, text_once; or fused+graph, for a rung beside another",
@@ -17,8 +17,8 @@ class BenchmarkConfig:
     )
     precision: Precision = key("of the arithmetic; auto: what training would choose", default=Precision.auto)
     device: Accelerator = key("on which kind", default=Accelerator.auto)
-    batch: list[int] = key("pictures a step", at_least=1, default=[8])
-    micro_batch: int | None = key("pictures in one pass; null: all at once", at_least=1, default=None)
+    batch_size: list[int] = key("images a step", at_least=1, default=[8])
+    micro_batch: int | None = key("images in one pass; null: all at once", at_least=1, default=None)
     resolution: int = key("side in pixels", at_least=8, default=256)
     seconds: float = key("to time each arm, after its first steps", above=0, default=10.0)
     rounds: int = key("how often all arms take turns; ratios are taken within a round", at_least=1, default=1)

@@ -1,4 +1,4 @@
-"""The benchmark of a training step, as `scripts/benchmark.py` runs it."""
+"""The benchmark of a training step, as `emote benchmark` runs it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def benchmark(config: BenchmarkConfig) -> int:
     quiet_libraries()
     decision = decide(config.precision, config.device)
     arms = _arms(config, decision)
-    base = _base(config.base)
+    base = _base(config.model)
     device = decision.device
     if config.memory_gb is not None and device.type == "cuda":
         cap_gpu_memory(config.memory_gb)
     record = Record(Path(config.output) if config.output else None, device)
-    print(f"{record.about['device']}, torch {torch.__version__}, {config.base} at {config.resolution} px")
+    print(f"{record.about['device']}, torch {torch.__version__}, {config.model} at {config.resolution} px")
     done = True
     for turn in range(config.rounds):
         for each in arms:
@@ -88,9 +88,9 @@ def shares(rows: list[dict[str, Any]]) -> list[str]:
 def _arms(config: BenchmarkConfig, decision: Decision) -> list[Arm]:
     precision = next(name for name, dtype in DTYPES.items() if dtype is decision.frozen)
     found = []
-    for batch in config.batch:
+    for batch in config.batch_size:
         if batch % (config.micro_batch or batch):
-            raise ConfigError(f"micro_batch must divide batch, got {config.micro_batch} and {batch}")
+            raise ConfigError(f"micro_batch must divide batch_size, got {config.micro_batch} and {batch}")
         for name in config.arms:
             try:
                 found.append(arm(name, precision, batch, config.micro_batch))
@@ -104,5 +104,5 @@ def _arms(config: BenchmarkConfig, decision: Decision) -> list[Arm]:
 def _base(name: str) -> Path:
     base = PUBLISHED / "sd15" if name == "sd15" else Path(name)
     if not (base / "unet" / "config.json").is_file():
-        raise ConfigError(f"base must be sd15 or a directory in diffusers' layout; {base} has no unet/config.json")
+        raise ConfigError(f"model must be sd15 or a directory in diffusers' layout; {base} has no unet/config.json")
     return base

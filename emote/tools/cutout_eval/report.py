@@ -1,4 +1,4 @@
-"""`scripts/evaluate_cutout.py`: cut out art whose truth is known, print a table, and draw the worst."""
+"""`emote tools evaluate-cutout`: cut out art whose truth is known, print a table, and draw the worst."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Options:
     backgrounds: list[str] = key("colours under the drawings, one row each", default=["white", "#00b140"])
     told: bool = key("cut_out is told the colour; false: it finds it, as for generated images", default=False)
     vae: str | None = key("first through the autoencoder of this model (a diffusers directory)", default=None)
-    out: str = key("folder for the worst images and summary.json", default="outputs/cutout")
+    output: str = key("folder for the worst images and summary.json", default="outputs/cutout")
 
 
 def evaluate(options: Options) -> int:
     """Print a row for each source and background; write the worst ten of each. Raises ConfigError."""
     _check(options)
     redraw = autoencoder(Path(options.vae)) if options.vae else None
-    out, rows = Path(options.out), []
+    out, rows = Path(options.output), []
     with progress_bar(console) as bar:
         task = bar.add_task("cutting out", total=options.n * len(options.sources) * len(options.backgrounds), note="")
         for source in options.sources:

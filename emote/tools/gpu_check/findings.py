@@ -13,13 +13,13 @@ GIB = 2**30
 MEMORY_LIMIT_GIB = 4.5  # at batch 8, 256 px, in half precision
 LIMITED_AT = (8, 256)
 NOT_FUSED = "not fused"
-SHOWN = ("steps", "batch", "resolution", "precision", "memory_gb")  # the words of the command
+SHOWN = ("max_steps", "batch_size", "resolution", "precision", "memory_gb")  # the words of the command
 
 
 @dataclass
 class CheckConfig:
-    steps: int = key("training steps", at_least=10, default=200)
-    batch: int = key("images a step", at_least=1, default=8)
+    max_steps: int = key("training steps", at_least=10, default=200)
+    batch_size: int = key("images a step", at_least=1, default=8)
     resolution: int = key("side in pixels", at_least=64, default=256)
     precision: Precision = key("of the frozen weights and the arithmetic", default=Precision.fp16)
     memory_gb: float = key("cap on the GPU's memory, as a smaller one would have", above=0, default=15.0)
@@ -46,15 +46,17 @@ class Measured:
 def findings(config: CheckConfig, measured: Measured) -> list[tuple[str, bool]]:
     """What was checked, and whether it held."""
     found = [
-        (f"{len(measured.losses)} of {config.steps} steps with a finite loss, {measured.skipped_steps} of them skipped "
-         "while the scale of the gradients was found", len(measured.losses) == config.steps
-         and all(map(math.isfinite, measured.losses)) and measured.skipped_steps <= config.steps // 10),
+        (f"{len(measured.losses)} of {config.max_steps} steps with a finite loss, {measured.skipped_steps} of them "
+         "skipped while the scale of the gradients was found", len(measured.losses) == config.max_steps
+         and all(map(math.isfinite, measured.losses)) and measured.skipped_steps <= config.max_steps // 10),
         (f"the adapter is finite, and {measured.moved_share:.1%} of its entries moved",
          measured.finite_weights and measured.moved_share > 0.9),
         (f"attention: {measured.attention}", NOT_FUSED not in measured.attention),
     ]  # fmt: skip
     if measured.peak_bytes is not None:
-        limit = MEMORY_LIMIT_GIB if (config.batch, config.resolution) == LIMITED_AT else config.memory_gb * 1e9 / GIB
+        limit = (
+            MEMORY_LIMIT_GIB if (config.batch_size, config.resolution) == LIMITED_AT else config.memory_gb * 1e9 / GIB
+        )
         peak = measured.peak_bytes / GIB
         found.append((f"peak of memory {peak:.2f} GiB, at most {limit:.1f} GiB", peak <= limit))
     return found
@@ -81,10 +83,10 @@ def as_markdown(
         [
             f"## {where}, {time.strftime('%Y-%m-%d')}",
             "",
-            f"`python scripts/check_gpu.py {words}` took {seconds / 60:.1f} minutes, with torch {packages['torch']} "
+            f"`emote tools check-gpu {words}` took {seconds / 60:.1f} minutes, with torch {packages['torch']} "
             f"and diffusers {packages['diffusers']}. Stable Diffusion 1.5's UNet with random weights, frozen, an "
-            f"adapter of rank 4 in float32, batch {config.batch}, {config.resolution} px, cached rows. Scale of the "
-            f"gradients at the end: {scale}. Loss of the first and last step: {measured.losses[0]:.4f}, "
+            f"adapter of rank 4 in float32, batch {config.batch_size}, {config.resolution} px, cached rows. Scale of "
+            f"the gradients at the end: {scale}. Loss of the first and last step: {measured.losses[0]:.4f}, "
             f"{measured.losses[-1]:.4f}.",
             "",
             *(f"- {'held' if held else '**did not hold**'}: {what}" for what, held in found),

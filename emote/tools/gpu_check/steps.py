@@ -22,8 +22,7 @@ from emote.models.precision import Decision
 from emote.tools.gpu_check.findings import NOT_FUSED, CheckConfig, Measured
 from emote.training.module import LoraModule
 from emote.training.precision import ScaledFloat32Adapter, precision_plugin
-from emote.training.preflight.estimate import memory_by_phase
-from emote.training.preflight.speed import speed_of
+from emote.training.preflight.estimate import SHARE_REACHED, matmul_rate, seconds_of_pass
 from emote.training.preflight.work import count_work
 
 # What PyTorch calls its ways to attend
@@ -39,10 +38,9 @@ def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     """Train the UNet of a configuration, with random weights and an adapter of rank 4, on random rows."""
     device = decision.device
     lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None, "lora")
-    work = count_work(base, lora, config.resolution, config.batch, decision.frozen)
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base, subfolder="unet"))
-    unet = fill_randomly(unet.to(decision.frozen).to_empty(device=device)).eval()
+    work = count_work(base, lora, config.resolution, config.batch_size, decision.frozen)
+    unet = components.build_empty(UNet2DConditionModel, base, "unet", decision.frozen)
+    unet = fill_randomly(unet.to_empty(device=device)).eval()
     attach(unet, lora)
     unet.to(device)
     empty = torch.zeros(*work.text_shape)
@@ -50,21 +48,21 @@ def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     watch = _Watch(device)
     plugin = precision_plugin(decision.frozen, device)
     trainer = pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type, devices=1, max_steps=config.steps, max_epochs=-1,
-        callbacks=[watch], plugins=[plugin], logger=False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False,
+        accelerator="gpu" if device.type == "cuda" else device.type, devices=1, max_steps=config.max_steps,
+        max_epochs=-1, callbacks=[watch], plugins=[plugin], logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
-    rows = RandomRows(config.steps * config.batch, work.latent_shape, work.text_shape)
+    rows = RandomRows(config.max_steps * config.batch_size, work.latent_shape, work.text_shape)
     before = {name: p.detach().clone() for name, p in trainable(unet).items()}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    trainer.fit(module.train(), DataLoader(rows, batch_size=config.batch))
+    trainer.fit(module.train(), DataLoader(rows, batch_size=config.batch_size))
     after = {name: p.detach().to(before[name]) for name, p in trainable(unet).items()}
     moved = sum(int((after[name] != before[name]).sum()) for name in before) / work.trainable
     memory: tuple[int | None, int | None] = (None, None)
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
-    speed = speed_of(work.step, decision)
+    rate = SHARE_REACHED * matmul_rate(device, decision.frozen)
     return Measured(
         losses=watch.losses,
         grad_norms=watch.grad_norms,
@@ -73,12 +71,12 @@ def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
         seconds_per_step=median(watch.seconds[len(watch.seconds) // 5 :]),
         peak_bytes=memory[0],
         reserved_bytes=memory[1],
-        attention=attention_used(module.to(device), rows, config.batch),
+        attention=attention_used(module.to(device), rows, config.batch_size),
         skipped_steps=sum(not math.isfinite(norm) for norm in watch.grad_norms),
         final_scale=plugin.scaler.get_scale() if isinstance(plugin, ScaledFloat32Adapter) and plugin.scaler else None,
         estimate={
-            "seconds_per_step": speed.seconds, "peak_bytes": memory_by_phase(work, decision)["train"],
-            "basis": speed.basis,
+            "seconds_per_step": seconds_of_pass(work, rate, device), "peak_bytes": work.memory["train"],
+            "basis": f"{rate / 1e12:.3g} TFLOP/s, half of what a matrix product reached",
         },
     )  # fmt: skip
 
@@ -148,11 +146,11 @@ def _named(operations: Iterable[str]) -> str:
 def trainer_config(config: CheckConfig) -> TrainerConfig:
     """The reported run's recipe, at the size that is checked."""
     return TrainerConfig(
-        max_steps=config.steps, batch_size=config.batch, optimizer="adamw", learning_rate=1e-4,
+        max_steps=config.max_steps, batch_size=config.batch_size, optimizer="adamw", learning_rate=1e-4,
         lora_plus_ratio=None, objective="mse", loss_weighting="min_snr", schedule="constant",
-        schedule_steps=config.steps, warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2,
+        schedule_steps=config.max_steps, warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2,
         max_grad_norm=1.0, snr_gamma=None, caption_dropout=0.0, precision=config.precision,
-        accelerator=Accelerator.auto, devices=1, max_micro_batch=config.batch, num_workers=1,
+        accelerator=Accelerator.auto, devices=1, max_micro_batch=config.batch_size, num_workers=1,
         gradient_checkpointing=False, compile=False,
     )  # fmt: skip
 

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-PALE, INK = "#6e7781", "#1f2328"
-BLUE, RED, GREY = "#1f5fbf", "#c0392b", "#c9d5e8"
+from emote.util.charts import BLUE as BLUE
+from emote.util.charts import INK, new_figure
+from emote.util.charts import RED as RED
+
+PALE, GREY = "#6e7781", "#c9d5e8"
 DPI = 80  # of all figures: readable, and a notebook full of them stays small
 
 
@@ -28,7 +31,7 @@ def grid(
     """
     wide, tall = max(len(row) for row in rows), len(rows)
     height = tall * (cell_inches + (0.2 if below else 0)) + 0.35 * bool(columns) + 0.35 * bool(title)
-    figure = _figure(wide * cell_inches + 1.2 * bool(names), height)
+    figure = new_figure(wide * cell_inches + 1.2 * bool(names), height, DPI)
     axes = figure.subplots(tall, wide, squeeze=False)
     for y, row in enumerate(rows):
         maps = [cell for cell in row if isinstance(cell, torch.Tensor)]
@@ -58,7 +61,7 @@ def grid(
 
 def plots(count: int = 1, *, width: float = 4.6, height: float = 3.2) -> tuple[Any, list[Any]]:
     """(figure, axes side by side) to draw curves on."""
-    figure = _figure(width * count, height)
+    figure = new_figure(width * count, height, DPI)
     axes = list(figure.subplots(1, count, squeeze=False)[0])
     for place in axes:
         place.spines[["top", "right"]].set_visible(False)
@@ -68,7 +71,7 @@ def plots(count: int = 1, *, width: float = 4.6, height: float = 3.2) -> tuple[A
 
 def similarities(values_NN: torch.Tensor, names: Sequence[str], title: str) -> Any:
     """How alike each is to each, with the numbers written in; brighter is more alike."""
-    figure = _figure(0.52 * len(names) + 2.2, 0.4 * len(names) + 1.3)
+    figure = new_figure(0.52 * len(names) + 2.2, 0.4 * len(names) + 1.3, DPI)
     place = figure.subplots()
     off_diagonal = values_NN[~torch.eye(len(names), dtype=torch.bool)]
     low, high = float(off_diagonal.min()), float(off_diagonal.max())
@@ -93,9 +96,3 @@ def heat_over(image: Image.Image, map_HW: torch.Tensor) -> Image.Image:
     colours = matplotlib.colormaps["inferno"](share, bytes=True)[..., :3]
     heat = Image.fromarray(colours).resize(side, Image.Resampling.BICUBIC)
     return Image.blend(image.convert("L").convert("RGB"), heat, 0.65)
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure  # late: few need it
-
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")

@@ -16,14 +16,14 @@ from emote.models.precision import DTYPES
 from emote.models.presets import find_base, model_named
 from emote.models.prompts import PromptEncoder
 from emote.util.errors import ConfigError
-from emote.util.hints import nearest
+from emote.util.hints import did_you_mean, nearest
 from emote.util.quiet import quiet_libraries
 
 
 class Parts:
     """A base model, frozen. Tensors go in and come out in float32, whatever the UNet computes in.
 
-    model: as in `scripts/generate.py`: mini, sd15, a diffusers directory, a single file or a Hub name.
+    model: as in `emote generate`: mini, sd15, a diffusers directory, a single file or a Hub name.
     side_px: of the squares that it draws best.
     Raises ConfigError where there is no such model or device.
     """
@@ -79,8 +79,6 @@ def emoji_image(name: str, style: str, side_px: int) -> Image.Image:
     """
     items = {item.caption: item for item in art_items(style, "{text}")}
     if name not in items:
-        close = nearest(name, items)
-        hint = f"; did you mean {close}?" if close else ""
-        raise ConfigError(f"{style} has no emoji called {name!r}{hint}")
+        raise ConfigError(f"{style} has no emoji called {name!r}{did_you_mean(nearest(name, items))}")
     layout = Layout(side_px, margin=0.03)  # as the miniature was trained
     return lay_out(decode_for(items[name].read(), layout), layout)

@@ -24,6 +24,8 @@ class Options:
 
 def make(options: Options) -> int:
     """Raises ConfigError for a notebook that is not there, and for a cell that fails."""
+    if not names():
+        raise ConfigError("the sources of the notebooks come with a checkout of emote, and are not installed")
     for name in options.only or names():
         if name not in names():
             close = nearest(name, names())

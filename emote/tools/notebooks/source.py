@@ -6,15 +6,15 @@ import ast
 import copy
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from emote.util.errors import ConfigError
 from emote.util.hints import nearest
+from emote.util.places import bundled, how_to_install
 
-FOLDER = Path(__file__).resolve().parent.parent.parent / "notebooks"
+FOLDER = bundled("notebooks")
 PARAMETERS = "parameters"  # tag of the cell whose values may be replaced, as papermill has it
-HOW_TO_INSTALL = "pip install -e '.[notebooks]'"
+HOW_TO_INSTALL = how_to_install("notebooks")
 KEPT = ("kernelspec", "accelerator", "colab")  # of the source's header
 
 

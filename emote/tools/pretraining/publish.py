@@ -15,10 +15,11 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionMode
 
 from emote.diffusion.generate import generate
 from emote.imaging.sheet import image_sheet
+from emote.models.weights import tokenizer_parts
 from emote.tools.pretraining.art_set import ArtSet, to_unit
 from emote.tools.pretraining.towers import tokenize
 from emote.tools.pretraining.unet import noise_schedule
-from emote.util.files import write_json, write_text, write_with
+from emote.util.files import write_bytes, write_json, write_text, write_with
 
 SUBJECTS = ("grinning face", "crying face", "cat face", "fairy", "supervillain", "automobile",
             "Santa Claus", "monkey face", "giraffe", "red apple", "red heart", "robot")  # fmt: skip
@@ -81,6 +82,8 @@ def publish(
     pipeline.save_pretrained(temporary, safe_serialization=True)
     DDPMScheduler.from_config(noise_schedule().config).save_pretrained(temporary / "scheduler")
     _prefix_keys(temporary / "text_encoder" / "model.safetensors")
+    for name, content in tokenizer_parts(temporary / "tokenizer" / "tokenizer.json").items():
+        write_bytes(temporary / "tokenizer" / name, content)
     _forget_where_it_lay(temporary / "vae" / "config.json")
     _save_image_encoder(clip, temporary / "image_encoder")
     image_sheet(images, SUBJECTS, columns=6).save(temporary / "samples.png")

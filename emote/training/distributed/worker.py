@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 
 from emote.config import to_dataclass
+from emote.training.data_report import usable
 from emote.training.distributed.process_group import ProcessGroup, other
 from emote.training.distributed.process_index import ProcessIndex
 from emote.training.fit import fit
@@ -44,7 +45,7 @@ def run_worker(process_group: ProcessGroup) -> Path | None:
                 f"process {process_group.process_index.rank} sees {this.name} at step {start}, "
                 f"the first one {task['name']} at step {task['start']}; all must see the same files"
             )
-        prepared = read_encoded(config, this.weights, this.found)
+        prepared = read_encoded(config, this.weights, usable(config, this.found))
         job = build_job(config, this.name, this.folder, this.base, this.weights, this.decision, prepared)
         process_group.ready()
         with process_group.gathered():

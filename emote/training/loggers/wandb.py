@@ -23,6 +23,7 @@ from emote.hub.client import NotNow
 from emote.training.loggers import LoggedRun, charted
 from emote.util.console import echo
 from emote.util.errors import ConfigError
+from emote.util.places import how_to_install
 
 PACKAGE = "wandb"
 PROBE_S, INIT_S, FINISH_S = 3.0, 20.0, 60.0  # that a run waits for W&B: is it there, at the start, at the end
@@ -83,7 +84,7 @@ def open_run(config: LoggerConfig, root: Path, identity: str, /, **more: Any) ->
         import wandb
     except ImportError as error:
         raise ConfigError(
-            'logger=wandb needs the package wandb: pip install "emote[wandb]"; or set logger=csv'
+            f"logger=wandb needs the package wandb: {how_to_install('wandb')}; or set logger=csv"
         ) from error
     root.mkdir(parents=True, exist_ok=True)
     wanted: dict[str, Any] = {"group": config.group, "project": config.project, "entity": config.entity,

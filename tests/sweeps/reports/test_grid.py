@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
-from emote.sweeps.reports.drawing import Bar, Line, draw_curves, ticks
+from emote.sweeps.reports.drawing import Bar, Line, draw_curves
 from emote.sweeps.reports.grid import arrange
 from emote.sweeps.reports.results import Result
+from emote.util.charts import COLOURS
 
 
 def result(run: str, step: int, state: str = "finished", **values: Any) -> Result:
@@ -52,16 +52,15 @@ def test_two_keys_make_a_label_of_both_and_equal_labels_are_told_apart() -> None
     assert [row.label for row in same.rows] == ["tiny-1", "tiny-2"]
 
 
-def test_ticks_are_round_and_hold_everything() -> None:
-    assert ticks(0, 300) == [0, 50, 100, 150, 200, 250, 300]
-    for low, high in ((-0.03141, 0.0), (0, 4500), (-1e-6, 2e-6), (0, 1)):
-        found = ticks(low, high)
-        assert found[0] <= low and found[-1] >= high and 1 < len(found) <= 8
-
-
-def test_labels_of_lines_never_cover_each_other() -> None:
-    lines = [Line(f"rank {n}", [(0, 0), (100, -0.001 * n)], [Bar(100, -0.001 * n, None)]) for n in range(12)]
-    ends = sorted(float(y) for y in re.findall(r'class="label f\d" x="\d+" y="([\d.]+)"', draw_curves(lines, "x", "y")))
-    assert len(ends) == 12 and min(b - a for a, b in itertools.pairwise(ends)) >= 16
+def test_every_line_is_drawn_with_its_points_and_named() -> None:
+    lines = [Line(f"rank {n}", [(0, 0), (100, -0.001 * n)], [Bar(100, -0.001 * n, (-0.01, 0))]) for n in range(12)]
+    svg = draw_curves(lines, "steps", "loss")
+    words = [node.text for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("}text")]
+    assert {"steps", "loss", *(line.label for line in lines)} <= set(words)
+    for colour in COLOURS:  # a curve, a bar, and the line in the legend
+        assert svg.count(f"stroke: {colour}; ") >= 3
+    assert svg == draw_curves(lines, "steps", "loss")
+    bare = draw_curves([Line("one", [], [Bar(10, 0.1, None)])], "x", "y")
+    assert "one" in bare and svg.count("<use") > bare.count("<use")
     assert draw_curves([], "x", "y") == ""
     assert "nan" not in draw_curves([Line("nothing learned", [(0, 0), (10, 0)], [Bar(10, 0, (0, 0))])], "x", "y")

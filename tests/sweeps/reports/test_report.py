@@ -110,8 +110,8 @@ def test_a_half_finished_sweep_has_a_report(finished: Finished, tmp_path: Path) 
 
 def test_any_runs_can_be_reported_on_by_their_names(finished: Finished, tmp_path: Path) -> None:
     names = sorted(path.name for path in finished.runs.glob("tiny-*"))
-    words = [f"runs=[{names[0]}, {names[1]}]", f"dir={finished.runs}", f"output={tmp_path / 'out'}"]
-    done = subprocess.run([sys.executable, "scripts/report.py", *words], cwd=ROOT, capture_output=True, text=True)
+    words = [f"runs=[{names[0]}, {names[1]}]", f"runs_dir={finished.runs}", f"output={tmp_path / 'out'}"]
+    done = subprocess.run([sys.executable, "-m", "emote", "report", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "report.html")
     here, there = (Cells(both(at)[0]).rows for at in (tmp_path / "out", finished.directory))
@@ -153,7 +153,7 @@ def test_the_page_opens_in_a_browser_and_asks_for_nothing(
     assert [address for address in asked if not address.startswith("data:")] == [url] and said == []
     assert page.locator("script").count() == 0
     assert page.eval_on_selector_all("img", "all => all.map(i => i.naturalWidth)") == [32] * (2 * 3)
-    assert page.locator(".heat").count() == 4 and page.locator("svg .dot").count() == 4
+    assert page.locator(".heat").count() == 4 and page.locator("figure svg").count() == 1
     assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")

@@ -79,7 +79,7 @@ def test_a_step_that_overflows_is_left_out_and_halves_the_scale() -> None:
 def test_every_arm_that_a_cpu_can_is_timed_and_written(tiny_sd: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows.json"
     config = BenchmarkConfig(
-        base=str(tiny_sd), arms=CPU_ARMS, precision=Precision.float32, batch=[2], resolution=32, seconds=0.01,
+        model=str(tiny_sd), arms=CPU_ARMS, precision=Precision.float32, batch_size=[2], resolution=32, seconds=0.01,
         output=str(output),
     )  # fmt: skip
     assert benchmark(config) == 0
@@ -111,10 +111,10 @@ def test_training_that_goes_on_has_equal_bits(tiny_sd: Path, tmp_path: Path) -> 
 def test_unknown_names_and_sizes_are_mistakes() -> None:
     with pytest.raises(ConfigError, match="did you mean fused"):
         benchmark(BenchmarkConfig(arms=["fusd"]))
-    with pytest.raises(ConfigError, match="micro_batch must divide batch, got 3 and 8"):
+    with pytest.raises(ConfigError, match="micro_batch must divide batch_size, got 3 and 8"):
         benchmark(BenchmarkConfig(micro_batch=3))
     with pytest.raises(ConfigError, match="has no unet/config"):
-        benchmark(BenchmarkConfig(base="nowhere"))
+        benchmark(BenchmarkConfig(model="nowhere"))
 
 
 def test_each_row_of_the_ladder_has_one_more_saving() -> None:

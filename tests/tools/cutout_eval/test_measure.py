@@ -45,7 +45,7 @@ def test_art_over_green_is_cut_out_nearly_without_error(style: str) -> None:
 
 
 def test_a_table_the_worst_and_a_summary_are_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["n=3", "size=32", "sources=[twemoji]", "backgrounds=[white, #00b140]", f"out={tmp_path}"]
+    words = ["n=3", "size=32", "sources=[twemoji]", "backgrounds=[white, #00b140]", f"output={tmp_path}"]
     assert evaluate(read_keywords(Options, words)) == 0
     said = capsys.readouterr().out
     assert "twemoji" in said and "kept" in said and str(tmp_path / "worst-twemoji-00b140.png") in said

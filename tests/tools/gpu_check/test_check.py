@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from emote.__main__ import main
 from emote.config import Precision
 from emote.models.precision import Decision
 from emote.tools.gpu_check.findings import CheckConfig, Measured, as_markdown, findings
 from emote.tools.gpu_check.steps import RandomRows, measure
-from tests.conftest import ROOT
 
-CONFIG = CheckConfig(steps=10, batch=2, resolution=32, precision=Precision.fp16)
+CONFIG = CheckConfig(max_steps=10, batch_size=2, resolution=32, precision=Precision.fp16)
 GOOD = Measured(
     losses=[1.0] * 200, grad_norms=[1.0] * 200, finite_weights=True, moved_share=0.999, seconds_per_step=0.25,
     peak_bytes=4 * 2**30, reserved_bytes=5 * 2**30, attention="memory-efficient (32 calls)", skipped_steps=3,
@@ -42,7 +42,7 @@ def test_what_does_not_hold_is_found() -> None:
     assert "moved" in failed(replace(GOOD, moved_share=0.5))[0]
     assert "attention" in failed(replace(GOOD, attention="plain, not fused (32 calls)"))[0]
     assert "4.60 GiB, at most 4.5 GiB" in failed(replace(GOOD, peak_bytes=int(4.6 * 2**30)))[0]
-    larger = CheckConfig(batch=16)
+    larger = CheckConfig(batch_size=16)
     assert failed(replace(GOOD, peak_bytes=int(4.6 * 2**30)), larger) == []  # the cap alone
     assert "at most 14.0 GiB" in failed(replace(GOOD, peak_bytes=15 * 2**30), larger)[0]
 
@@ -50,7 +50,7 @@ def test_what_does_not_hold_is_found() -> None:
 def test_the_section_has_command_device_and_both_figures() -> None:
     text = as_markdown(CheckConfig(), "Tesla T4, float16", GOOD, findings(CheckConfig(), GOOD), 90)
     assert text.startswith("## Tesla T4, float16, ")
-    assert "`python scripts/check_gpu.py steps=200 batch=8 resolution=256 precision=fp16 memory_gb=15.0`" in text
+    assert "`emote tools check-gpu max_steps=200 batch_size=8 resolution=256 precision=fp16 memory_gb=15.0`" in text
     assert "| seconds a step | 0.250 | 0.240 |" in text and "| peak of memory | 4.00 GiB | 4.00 GiB |" in text
     assert text.count("- held: ") == 4 and "did not hold" not in text
 
@@ -64,16 +64,6 @@ def test_rows_are_the_same_whenever_they_are_read() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_what_it_would_check(capsys: pytest.CaptureFixture[str]) -> None:
-    import runpy
-    import sys
-
-    arguments = sys.argv
-    try:
-        sys.argv = ["check_gpu.py"]
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(ROOT / "scripts" / "check_gpu.py"), run_name="__main__")
-    finally:
-        sys.argv = arguments
-    assert ended.value.code == 2
+    assert main(["tools", "check-gpu"]) == 2
     said = capsys.readouterr().err
     assert "needs a CUDA GPU" in said and "fused kernel" in said and "finite under loss scaling" in said

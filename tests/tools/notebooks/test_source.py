@@ -40,7 +40,7 @@ def test_there_are_three() -> None:
 def test_a_notebook_is_what_its_source_gives(name: str) -> None:
     there, made = committed(name), read_source(name)
     nbformat.validate(there)
-    echo = f"python scripts/make_notebooks.py only={name} writes it"
+    echo = f"emote notebooks only={name} writes it"
     assert there.metadata == made.metadata, echo
     assert [(c.id, c.cell_type, c.source, c.metadata) for c in there.cells] == [
         (c.id, c.cell_type, c.source, c.metadata) for c in made.cells
@@ -57,7 +57,7 @@ def test_a_notebook_has_one_cell_of_parameters_and_a_title(name: str) -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_cell_was_run_as_it_stands_and_in_order(name: str) -> None:
     counts = [cell.execution_count for cell in code_cells(committed(name))]
-    echo = f"python scripts/make_notebooks.py only={name} execute=true runs it"
+    echo = f"emote notebooks only={name} execute=true runs it"
     assert counts == list(range(1, len(counts) + 1)), echo
 
 
@@ -94,8 +94,8 @@ def test_the_recipe_of_the_colab_notebook_composes() -> None:
 
 def test_the_words_of_the_colab_notebook_are_words_of_its_scripts() -> None:
     text = "\n".join(cell.source for cell in read_source("train_colab").cells)
-    (push,) = re.findall(r"^ *!python scripts/push\.py (.*)$", text, re.MULTILINE)
-    assert [word.partition("=")[0] for word in push.split()] == ["run", "repo", "dir"]
+    (push,) = re.findall(r"^ *!emote push (.*)$", text, re.MULTILINE)
+    assert [word.partition("=")[0] for word in push.split()] == ["run", "repo", "runs_dir"]
     read_keywords(Push, [f"{word.partition('=')[0]}=me/emoji" for word in push.split()])
     (train,) = set(re.findall(r'^COMMAND = f"train\.py (.*)"$', text, re.MULTILINE))  # resuming is the same command
     compose_config(train.format(RECIPE="experiment=smoke", OUTPUT="drive").split())

@@ -1,0 +1,50 @@
+"""How help looks: rows of a name and its meaning, the same for every command."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from emote.cli.keys import described
+
+LONGEST_VALUE = 26
+
+
+def width() -> int:
+    """Characters a line."""
+    return min(max(shutil.get_terminal_size((110, 24)).columns, 90), 120)
+
+
+def row(left: str, column: int, text: str) -> list[str]:
+    """`left`, and from `column` on the text, in as many lines as it takes."""
+    wrapped = textwrap.wrap(text, width() - column) or [""]
+    start = f"  {left}".ljust(column)
+    if len(start) > column:  # too long for its column
+        return [start.rstrip(), *(" " * column + line for line in wrapped)]
+    return [(start + wrapped[0]).rstrip(), *(" " * column + line for line in wrapped[1:])]
+
+
+def key_rows(keys: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """Rows of (name, default, meaning)."""
+    known = [(name, shortened(value), meaning) for name, value, meaning in keys]
+    first = max(len(name) for name, _, _ in known) + 2
+    second = max(len(value) for _, value, _ in known) + 2
+    for name, value, meaning in known:
+        yield from row(f"{name:<{first}}{value}", 2 + first + second, meaning)
+
+
+def shortened(value: str) -> str:
+    return value if len(value) <= LONGEST_VALUE else f"{value[: LONGEST_VALUE - 1]}…"
+
+
+def shown_type(kind: Any, entry: Any) -> str:
+    """` [integer, ≥ 1]`, as it follows a key's meaning."""
+    if kind is Any and not entry.metadata["kind"]:
+        return ""
+    words = re.sub(r"^(an?|one of) ", "", described(kind, entry))
+    limits = entry.metadata["limits"]
+    signs = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}
+    return f" [{words}{','.join(f' {signs[rule]} {limit}' for rule, limit in limits.items())}]"

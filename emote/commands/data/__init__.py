@@ -1,0 +1,1 @@
+"""Look at a data set before anything is trained."""

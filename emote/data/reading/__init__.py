@@ -1,0 +1,1 @@
+"""What people's files say: folders and archives, names, captions beside images, tables, and exports of chats."""

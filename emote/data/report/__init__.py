@@ -1,0 +1,1 @@
+"""What a set holds, told before anything is encoded."""
