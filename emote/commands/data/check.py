@@ -42,7 +42,3 @@ def main(arguments: list[str]) -> int:
         print(f"a run would stop here: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
