@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from emote import __version__
-from emote.cli.checking import check
+from emote.cli.check.command_line import check
 from emote.cli.composing import Composer, hydra_over_conf, register_schema
 from emote.cli.explaining import explained
 from emote.cli.guard import guarded

@@ -13,7 +13,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from emote.cli import compose_config, main
-from emote.cli.checking_values import value_problem
+from emote.cli.check.values import value_problem
 from emote.config import Config, schema_keys
 from emote.util.errors import ConfigError
 

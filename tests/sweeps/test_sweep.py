@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from emote.cli import compose_config, main
-from emote.cli.checking import check
+from emote.cli.check.command_line import check
 from emote.cli.composing import CONF, hydra_over_conf
 from emote.cli.running import jobs_of
 from emote.config import Config
