@@ -13,8 +13,8 @@ import pytest
 import torch
 import yaml
 
-from emote.cli import compose_config, main
 from emote.cli.composing import CONF, hydra_over_conf
+from emote.cli.train import compose_config, main
 from emote.config import Config, as_text, problems, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
 from emote.experiments.variants import DEFINITION, read_definition, variants

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from emote.cli import compose_config, main
+from emote.cli.train import compose_config, main
 from emote.config import Config, Engine, problems
 from emote.sweeps import engines, watch
 from emote.sweeps.engines import check_engine

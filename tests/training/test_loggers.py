@@ -13,7 +13,7 @@ import pytest
 import wandb
 from PIL import Image
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import Config
 from emote.training.loggers import build_loggers, has_key
 from emote.training.run import run
