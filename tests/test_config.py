@@ -9,9 +9,9 @@ import pytest
 import yaml
 from omegaconf import MISSING
 
-from emote.cli import compose_config
 from emote.cli.composing import CONF, hydra_over_conf
 from emote.cli.keys import SECTIONS
+from emote.cli.train import compose_config
 from emote.config import (
     GROUPS,
     RUNTIME_KEYS,

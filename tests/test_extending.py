@@ -29,7 +29,7 @@ TRAINED = [line for line in COMMANDS if line.startswith("python train.py ")]
 # in one process, which imports everything once
 DRIVER = """
 import json, os, sys
-from emote.cli import main
+from emote.cli.train import main
 for words in json.load(open(sys.argv[1])):
     print("RUN", words, flush=True)
     code = main(words)
@@ -141,6 +141,6 @@ def test_one_file_in_the_repository_adds_a_component(folder: str, text: str, sho
     copied = tmp_path / "emote"
     subprocess.run(["cp", "-r", str(ROOT / "emote"), str(ROOT / "conf"), str(tmp_path)], check=True)
     (copied / folder / "dummy.py").write_text(text)
-    code = f"from emote.cli import compose_config; print(compose_config(['experiment=smoke', '{shown}=dummy']))"
+    code = f"from emote.cli.train import compose_config; print(compose_config(['experiment=smoke', '{shown}=dummy']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert "'dummy'" in done.stdout, done.stderr

@@ -34,7 +34,7 @@ Text with commas, braces or # needs quotes inside quotes:  'data.caption="a {tex
 A list:  'lora.targets=[to_q,to_v]'     nothing:  data.margin=null     another key's value:  'lora.alpha=${lora.rank}'
 A callback of your own:  +callbacks.extra.mine._target_=my_module.MyCallback
 Files of your own for the groups: --config-dir my_conf, which is laid out as conf/ is.
-Flags: --cfg job [--resolve], -m, --config-dir, --version; Hydra's: --hydra-help, --info, --shell-completion."""
+Flags: --cfg job [--resolve] [--package lora], -m, --config-dir, --version."""
 
 
 def help_text(composer: Composer, words: list[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emote.cli import main
+from emote.cli.train import main
 from tests.experiments.conftest import cache as cache
 from tests.experiments.conftest import images as images
 from tests.experiments.conftest import tiny_words as tiny_words

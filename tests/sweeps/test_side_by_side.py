@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from emote.cli import compose_config, main
+from emote.cli.train import compose_config, main
 from emote.config import Config, problems
 from emote.sweeps import watch
 from emote.sweeps.index import FAILED, FINISHED, STARTED, Index, output_of

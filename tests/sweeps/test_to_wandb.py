@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from emote.cli import main
+from emote.cli.train import main
 from emote.sweeps.index import Index
 from tests.sweeps.helpers import sweep_of
 from tests.training.wandb_log import Log, read_log

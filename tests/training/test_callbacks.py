@@ -72,8 +72,6 @@ def test_metrics_of_the_held_out_losses_are_logged_beside_their_mean(tiny_run: R
 
 
 def test_a_target_that_does_not_exist_is_told_before_anything_is_loaded(tiny_run: Runner, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"callbacks\.extra\.mine\._target_ must be .*, got no\.Such"
-    ):
+    with pytest.raises(ConfigError, match=r"callbacks\.extra\.mine\._target_ must be .*, got no\.Such"):
         tiny_run(**extra("no.Such"), **{"model.path": "weights/mini"})
     assert not list((tmp_path / "runs").glob("*"))

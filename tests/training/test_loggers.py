@@ -13,7 +13,7 @@ import pytest
 import wandb
 from PIL import Image
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import Config
 from emote.training.loggers import LoggedRun, build_loggers
 from emote.training.loggers.wandb import has_key
