@@ -2,7 +2,7 @@
 
 import sys
 
-from emote.cli import main
+from emote.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

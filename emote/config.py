@@ -22,6 +22,13 @@ from emote.util.registry import Kind
 
 # What can be added with one file: see docs/extending.md
 SOURCE = Kind("source", "emote.data.sources", "read_source")
+OPTIMIZER = Kind("optimizer", "emote.training.optimizers", "build_optimizer")
+OBJECTIVE = Kind("objective", "emote.diffusion.objectives", "training_error")
+WEIGHTING = Kind("loss_weighting", "emote.diffusion.weightings", "loss_weight")
+METRIC = Kind("metric", "emote.evaluation.metrics", "measure")
+LAUNCHER = Kind("launcher", "emote.sweeps.launchers", "open_launcher")
+LOGGER = Kind("logger", "emote.training.loggers", "build_logger")
+VARIANT = Kind("lora_variant", "emote.lora.variants", "peft_settings")
 SCHEDULE = Kind("schedule", "emote.training.schedules", "learning_rate_factor")
 
 
@@ -81,13 +88,6 @@ class Accelerator(Enum):
     mps = "mps"
 
 
-class Engine(Enum):
-    local = "local"
-    joblib = "joblib"
-    slurm = "slurm"
-    ray = "ray"
-
-
 RANDOM_BACKGROUND = "random"  # the value of `data.background` that is no colour
 
 # What `lora.targets` may name. A module of the UNet is a target when its name is, or ends with `.` and, one of these.
@@ -112,17 +112,18 @@ def key(
     default: Any = MISSING,
     kind: Kind | None = None,
     before: Any = COUNTS,
+    word: str | None = None,
 ) -> Any:
     """A configuration key: what it means, and the range of its value (or of each value of a list).
 
     kind: what it chooses, by name or as a mapping with `_target_`.  before: the value that means what was done before
     the key existed. There it is no part of a run's identity, whatever its default is now, so that every finished run
-    is found again.
+    is found again.  word: that is taken beside an integer; `to_dataclass` puts a number in its place.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {
         "meaning": meaning, "limits": {name: v for name, v in limits.items() if v is not None}, "kind": kind,
-        "before": before,
+        "before": before, "word": word,
     }  # fmt: skip
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -149,6 +150,8 @@ class LoraConfig:
     dtype: AdapterDtype = key("the adapter's own dtype; bfloat16 stops small updates (kept for the reported run)")
     seed: int = key("seed of A, and of the adapter's dropout", at_least=0)
     init_from: Optional[str] = key("adapter file to start from, diffusers' or kohya's; null: lora.init")
+    variant: Any = key("how the adapter acts on a weight", kind=VARIANT, before="lora")
+    options: Any = key("of the variant, by its name", default={})
 
 
 @dataclass
@@ -188,14 +191,24 @@ class DataConfig:
 class TrainerConfig:
     max_steps: int = key("optimizer steps in all", at_least=1)
     batch_size: int = key("images for one optimizer step, over all devices and micro-batches", at_least=1)
-    learning_rate: float = key("peak learning rate of AdamW", above=0, at_most=1)
+    optimizer: Any = key("what turns gradients into updates", kind=OPTIMIZER, before="adamw")
+    learning_rate: float = key("peak learning rate", above=0, at_most=1)
+    lora_plus_ratio: Optional[float] = key(
+        "LoRA+: B learns at so many times the learning rate (arXiv 2402.12354, 16 is usual); null: as A does",
+        at_least=1, before=None,
+    )  # fmt: skip
     schedule: Any = key("of the learning rate", kind=SCHEDULE)
-    schedule_steps: int = key("horizon of the cosine; independent of max_steps, so that a run can go on", at_least=1)
+    schedule_steps: Any = key(
+        "where the schedule ends; max_steps makes each length a run of its own, which cannot go on for more",
+        at_least=1, word="max_steps",
+    )  # fmt: skip
     warmup_steps: int = key("steps of linear warm-up", at_least=0)
-    betas: List[float] = key("of AdamW", at_least=0, below=1)
-    epsilon: float = key("of AdamW", above=0)
-    weight_decay: float = key("of AdamW", at_least=0)
+    betas: List[float] = key("decay of the optimizer's averages", at_least=0, below=1)
+    epsilon: float = key("what the optimizer adds to a divisor", above=0)
+    weight_decay: float = key("decoupled weight decay", at_least=0)
     max_grad_norm: Optional[float] = key("clip the gradient's norm to this; null: no clipping", above=0)
+    objective: Any = key("what training lowers; held-out loss is squared error always", kind=OBJECTIVE, before="mse")
+    loss_weighting: Any = key("how much each noise level counts", kind=WEIGHTING, before="min_snr")
     snr_gamma: Optional[float] = key("min-SNR weighting of the loss (5 is usual); null: none", above=0)
     caption_dropout: float = key("share of captions replaced by the empty one", at_least=0, at_most=1)
     precision: Precision = key("of frozen weights and arithmetic; auto chooses by the device and says why")
@@ -224,6 +237,9 @@ class ValidationConfig:
     every_steps: int = key("validate each so many steps, and at the end", at_least=1)
     timesteps: int = key("noise levels at which each held-out image is scored", at_least=1, at_most=1000)
     max_items: Optional[int] = key("score at most so many held-out images; null: all", at_least=1)
+    metrics: List[str] = key(
+        "what is logged of their losses beside the mean, as validation_<name>", kind=METRIC, before=[]
+    )
 
 
 @dataclass
@@ -241,12 +257,13 @@ class CallbacksConfig:
 
 @dataclass
 class LoggerConfig:
-    wandb: bool = key("log to Weights & Biases: online with a key, else offline; metrics.csv is always written")
+    to: List[Any] = key("where a run is logged beside metrics.csv, which is always written", kind=LOGGER)
     project: str = key("W&B project")
     entity: Optional[str] = key("W&B team or user")
     artifact: bool = key("log the adapter to W&B as an artifact at the end")
     group: Optional[str] = key("W&B group; a sweep sets its own")
     run_name: Optional[str] = key("what W&B calls the run; null: <name>-<identity>; a sweep says what differs")
+    options: Any = key("of the loggers, by their names", default={})
 
 
 @dataclass
@@ -260,7 +277,7 @@ class HubConfig:
 
 @dataclass
 class LauncherConfig:
-    engine: Engine = key("what runs the jobs of a sweep; local: this process, one after the other")
+    engine: Any = key("what runs the jobs of a sweep; local: this process, one after the other", kind=LAUNCHER)
     at_once: Optional[int] = key("jobs side by side at most; null: as many as there is room for", at_least=1)
     cpus: Optional[int] = key("CPU threads of each process of a job; null: what the engine gives it", at_least=1)
     gpus: int = key("GPUs of each job, on each of its machines; slurm and ray reserve them", at_least=0)
@@ -271,6 +288,7 @@ class LauncherConfig:
     sbatch: List[str] = key("more options of sbatch, such as --qos=high")
     setup: List[str] = key("shell commands on the node before each job, such as module load cuda")
     address: Optional[str] = key("Ray's cluster, host:port or auto; null: one is started on this machine")
+    options: Any = key("of the launcher, by its name", default={})
 
 
 @dataclass
@@ -354,6 +372,8 @@ def to_dataclass(composed: DictConfig) -> Config:
     merged = OmegaConf.merge(OmegaConf.structured(config_schema()), composed)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
+    if config.trainer.schedule_steps == "max_steps":  # before the identity is taken
+        config.trainer.schedule_steps = config.trainer.max_steps
     return _with_trigger(config)
 
 
@@ -398,6 +418,10 @@ def range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
         yield from filter(
             None, (kind.problem(name, choice) for choice in (value if isinstance(value, list) else [value]))
         )
+        return
+    if entry.metadata["word"] and type(value) is not int:
+        if value != entry.metadata["word"]:
+            yield f"{name} must be an integer or {entry.metadata['word']}, got {value}"
         return
     tests = {
         "at_least": (lambda v, limit: v >= limit, "at least"),
@@ -512,6 +536,9 @@ def _trainer_problems(config: Config) -> Iterator[str]:
             f"trainer.batch_size must be divisible by {by}, got {trainer.batch_size}; "
             f"use {-(-trainer.batch_size // processes) * processes}"
         )
+    for entry in fields(trainer):
+        if kind := entry.metadata.get("kind"):
+            yield from kind.problems(getattr(trainer, entry.name), trainer)
     if len(trainer.betas) != 2:
         yield f"trainer.betas must be two numbers, got {trainer.betas}"
     if trainer.schedule != "constant" and trainer.warmup_steps >= trainer.schedule_steps:
@@ -521,26 +548,20 @@ def _trainer_problems(config: Config) -> Iterator[str]:
         )
 
 
-# What each engine reads besides `engine`; anything else that is said to it would do nothing.
-LAUNCHER_KEYS = {
-    Engine.local: set[str](),
-    Engine.joblib: {"at_once", "cpus"},
-    Engine.slurm: {"at_once", "cpus", "gpus", "memory_gb", "hours", "partition", "account", "sbatch", "setup"},
-    Engine.ray: {"at_once", "cpus", "gpus", "memory_gb", "address"},
-}
-
-
 def _launcher_problems(config: Config) -> Iterator[str]:
-    launcher, trainer = config.launcher, config.trainer
-    engine = launcher.engine
+    launcher, engine = config.launcher, config.launcher.engine
+    if not isinstance(engine, str):
+        return
+    names = [engine, *(name for name in LAUNCHER.names() if name != engine)]
+    keys = {name: getattr(LAUNCHER.load(name), "KEYS", ()) for name in names}
     for entry in fields(launcher):
         name, value = entry.name, getattr(launcher, entry.name)
-        if value and name not in LAUNCHER_KEYS[engine] | {"engine"}:
-            readers = [f"launcher={other.name}" for other in Engine if name in LAUNCHER_KEYS[other]]
+        if value and name not in (*keys[engine], "engine", "options"):
+            readers = [f"launcher={other}" for other in keys if name in keys[other]]
             reads = f"{', '.join(readers)} {'reads' if len(readers) == 1 else 'read'} it"
-            yield f"launcher.{name} says nothing to launcher={engine.name}, got {value}; {reads}"
-    if trainer.nodes > 1 and engine in (Engine.joblib, Engine.ray):
-        yield f"launcher={engine.name} gives a job one machine; set trainer.nodes=1, or launcher=slurm"
+            yield f"launcher.{name} says nothing to launcher={engine}, got {value}; {reads}"
+    if config.trainer.nodes > 1 and getattr(LAUNCHER.load(engine), "ONE_MACHINE", False):
+        yield f"launcher={engine} gives a job one machine; set trainer.nodes=1, or launcher=slurm"
 
 
 HUB_SCHEME = "hub://"

@@ -31,7 +31,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 @pytest.fixture(scope="session")
 def delivered(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run of 4 steps on the tiny Stable Diffusion, made once; not to be written to."""
-    from emote.cli import compose_config
+    from emote.cli.train import compose_config
     from emote.training.run import run
 
     where = tmp_path_factory.mktemp("delivered")

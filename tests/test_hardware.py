@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import micro_batch
 from emote.models.precision import Machine, decide
 

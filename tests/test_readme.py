@@ -8,8 +8,8 @@ import shlex
 import pytest
 
 from emote.__main__ import main as emote
-from emote.cli import compose_config, main
 from emote.cli.keys import LEAVES
+from emote.cli.train import compose_config, main
 from emote.config import GROUPS
 from tests.conftest import ROOT, first_job
 

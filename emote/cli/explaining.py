@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 from omegaconf.errors import InterpolationResolutionError, InterpolationValidationError, OmegaConfBaseException
 
-from emote.cli.keys import LEAVES, OPEN, described
+from emote.cli.keys import LEAVES, OPEN
+from emote.cli.layout import described
 from emote.util.hints import did_you_mean, nearest
 from emote.util.places import ROOT
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from emote.cli.components import component_lines
 from emote.cli.composing import COMPOSING_FAILS, Composer
 from emote.cli.groups import Groups, find_groups
 from emote.cli.keys import LEAVES
@@ -33,7 +34,7 @@ Text with commas, braces or # needs quotes inside quotes:  'data.caption="a {tex
 A list:  'lora.targets=[to_q,to_v]'     nothing:  data.margin=null     another key's value:  'lora.alpha=${lora.rank}'
 A callback of your own:  +callbacks.extra.mine._target_=my_module.MyCallback
 Files of your own for the groups: --config-dir my_conf, which is laid out as conf/ is.
-Flags: --cfg job [--resolve], -m, --config-dir, --version; Hydra's: --hydra-help, --info, --shell-completion."""
+Flags: --cfg job [--resolve] [--package lora], -m, --config-dir, --version."""
 
 
 def help_text(composer: Composer, words: list[str]) -> str:
@@ -52,6 +53,7 @@ def help_text(composer: Composer, words: list[str]) -> str:
     lines += ["", "Running the same command again goes on where it stopped, or returns at once if it is finished.", ""]
     lines += ["Groups (* is composed if nothing is said):", ""]
     lines += _group_lines(groups, groups.options)
+    lines += ["", "Components, chosen by a key; docs/extending.md adds one with a file:", "", *component_lines()]
     lines += ["", "Keys:"]
     lines += _key_lines(LEAVES, *_defaults(composer, words))
     return "\n".join([*lines, "", ENDING])

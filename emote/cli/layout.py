@@ -1,14 +1,14 @@
-"""How help looks: rows of a name and its meaning, the same for every command."""
+"""How help looks, the same for every command: rows of a name and its meaning, and types in words."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import textwrap
+import typing
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from typing import Any
-
-from emote.cli.keys import described
 
 LONGEST_VALUE = 26
 
@@ -48,3 +48,21 @@ def shown_type(kind: Any, entry: Any) -> str:
     limits = entry.metadata["limits"]
     signs = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}
     return f" [{words}{','.join(f' {signs[rule]} {limit}' for rule, limit in limits.items())}]"
+
+
+def described(kind: Any, entry: Any = None) -> str:
+    """A type of the schema in words; where a component is chosen, their names."""
+    if entry is not None and entry.metadata["kind"]:
+        return f"one of {', '.join(entry.metadata['kind'].names())}"
+    if entry is not None and entry.metadata["word"]:
+        return f"an integer or {entry.metadata['word']}"
+    inner = typing.get_args(kind)
+    if type(None) in inner:
+        return f"{described(inner[0])} or null"
+    if typing.get_origin(kind) is list:
+        return {float: "a list of numbers", str: "a list of texts"}.get(inner[0], "a list")
+    if typing.get_origin(kind) is dict:
+        return "a mapping"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(member.name for member in kind)}"
+    return {int: "an integer", float: "a number", bool: "true or false", str: "text"}.get(kind, "any value")

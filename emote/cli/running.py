@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from emote.cli.composing import COMPOSING_FAILS, Composer, of_jobs, sweep_of_files
 from emote.cli.explaining import explained
-from emote.config import Config, Engine, problems, to_dataclass
+from emote.config import Config, problems, to_dataclass
 from emote.util.errors import ConfigError, together
 from emote.util.places import TRAIN
 from emote.util.quiet import quiet_libraries
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def run_single(composer: Composer, words: list[str]) -> None:
     """One run. Raises ConfigError for what the configuration or the run itself finds wrong."""
     config = _checked(composer.compose(words))
-    if config.launcher.engine is not Engine.local:
-        raise ConfigError(f"launcher={config.launcher.engine.name} launches the jobs of a sweep: add -m (one will do)")
+    if config.launcher.engine != "local":
+        raise ConfigError(f"launcher={config.launcher.engine} launches the jobs of a sweep: add -m (one will do)")
     quiet_libraries()
     from emote.training.run import run  # late: it imports torch
 
@@ -44,16 +44,16 @@ def run_sweep(composer: Composer, words: list[str]) -> int:
     to_hydra = [word for word in words if word not in of_jobs(words)]
     asked = _compose_all(composer, jobs_of(composer, words), to_hydra)
     quiet_libraries()
-    from emote.sweeps.engines import check_engine  # late: they import torch
+    from emote.sweeps.launchers import check_launcher  # late: they import torch
     from emote.sweeps.side_by_side import do_side_by_side
     from emote.sweeps.sweep import Sweep
     from emote.training.distributed.process_index import is_one_of_many
 
     if is_one_of_many():
         raise ConfigError("a sweep is said once, without torchrun or srun: it starts the processes of its jobs itself")
-    check_engine(asked[0][1])
+    check_launcher(asked[0][1])
     sweep = Sweep.begin(asked, shlex.join([*TRAIN.split(), "-m", *of_jobs(words)]))
-    if asked[0][1].launcher.engine is Engine.local:
+    if asked[0][1].launcher.engine == "local":
         sweep.do(lambda jobs: _do_here(jobs, sweep))
     else:
         do_side_by_side(sweep)

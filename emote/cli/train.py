@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
-import sys
 import typing
 from pathlib import Path
 
-import hydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from emote import __version__
-from emote.cli.checking import check
-from emote.cli.composing import Composer, hydra_over_conf, register_schema
+from emote.cli.check.command_line import check
+from emote.cli.composing import Composer, hydra_over_conf
 from emote.cli.explaining import explained
 from emote.cli.guard import guarded
 from emote.cli.help_text import help_text
@@ -25,7 +22,7 @@ from emote.cli.running import run_single, run_sweep
 from emote.config import Config, to_dataclass
 from emote.util.errors import ConfigError, together
 from emote.util.hints import did_you_mean, nearest
-from emote.util.places import CONF, TRAIN
+from emote.util.places import TRAIN
 
 
 def main(argv: list[str]) -> int:
@@ -36,8 +33,6 @@ def main(argv: list[str]) -> int:
 def _main(argv: list[str]) -> int:
     flags = _read_flags(argv)
     try:
-        if flags.hydra_help or flags.info or flags.shell_completion or flags.cfg in ("hydra", "all"):
-            return _leave_to_hydra(argv)
         with hydra_over_conf() as composer:
             return _dispatch(composer, flags)
     except HydraException as error:  # not a job's: jobs raise their own
@@ -83,12 +78,10 @@ class _Flags(argparse.ArgumentParser):
 
 def _read_flags(argv: list[str]) -> argparse.Namespace:
     parser = _Flags(prog="train", add_help=False, allow_abbrev=False)
-    for names in ("--help -h", "--version", "--multirun -m", "--run -r", "--resolve", "--hydra-help"):
+    for names in ("--help -h", "--version", "--multirun -m", "--resolve"):
         parser.add_argument(*names.split(), action="store_true")
-    parser.add_argument("--shell-completion", "-sc", action="store_true")
-    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--cfg", "-c", choices=["job"])
     parser.add_argument("--package", "-p")
-    parser.add_argument("--info", "-i", const="all", nargs="?")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("words", nargs="*")
     flags, unknown = parser.parse_known_intermixed_args(argv)
@@ -96,8 +89,6 @@ def _read_flags(argv: list[str]) -> argparse.Namespace:
         raise ConfigError(
             together([f"unknown flag {word}{did_you_mean(_without_dashes(word, parser))}" for word in unknown])
         )
-    if flags.run and flags.multirun:
-        raise ConfigError("--run and --multirun exclude each other")
     return flags
 
 
@@ -109,21 +100,3 @@ def _without_dashes(word: str, parser: argparse.ArgumentParser) -> str | None:
     if re.match(r"[\w./]+=", bare) or bare in LEAVES:
         return bare if "=" in bare else f"{bare}=…"
     return nearest(word, [flag for flag in parser._option_string_actions if flag.startswith("--")])
-
-
-def _leave_to_hydra(argv: list[str]) -> int:
-    register_schema()
-    root, saved = logging.getLogger(), sys.argv
-    handlers, level = list(root.handlers), root.level
-    sys.argv = [saved[0], *argv]
-    try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(
-            print
-        )()  # which shows, and starts nothing
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    finally:
-        sys.argv = saved
-        root.handlers[:] = handlers  # --info has everything that anybody logs printed, from then on
-        root.setLevel(level)
-    return 0

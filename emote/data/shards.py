@@ -287,7 +287,7 @@ def _alone(path: Path, unit: str) -> Iterator[None]:
 def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
 
-    from emote.util.progress import progress_bar
+    from emote.util.console import progress_bar
 
     with progress_bar(Console(stderr=True), shown=True) as progress:
         task = progress.add_task(description, total=total, note="")

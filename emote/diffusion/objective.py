@@ -9,11 +9,24 @@ Letters in names are axes: B batch, C channels, H height, W width, T tokens, D w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from emote.data.order import key_seed
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch with all that was drawn for it. predict: the model's answer to noisy latents [B, C, H, W]."""
+
+    latents_BCHW: torch.Tensor
+    noise_BCHW: torch.Tensor
+    timesteps_B: torch.Tensor
+    alphas_cumprod: torch.Tensor
+    prediction_type: str
+    predict: Callable[[torch.Tensor], torch.Tensor]
 
 
 def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:

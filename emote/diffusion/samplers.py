@@ -1,5 +1,7 @@
 """The samplers: what they are called here and in A1111, and the diffusers class behind each.
 
+Other packages add theirs as entry points `emote.sampler`, each a `Sampler`.
+
 All are made on the noise schedule that the model was trained with. Those that draw noise on the way draw it from each
 image's own generator. Imports no torch, so that a mistake is found at once.
 """
@@ -11,13 +13,17 @@ from typing import Any
 
 from emote.util.errors import ConfigError
 from emote.util.hints import not_one_of
+from emote.util.registry import offered, resolve_target
 
 KARRAS = {"use_karras_sigmas": True}  # the spacing of noise levels of arXiv 2206.00364, equation 5
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """sampler, schedule: what A1111 writes as `Sampler` and `Schedule type` (None where it has but one)."""
+    """kind: of diffusers, or `package.module.Class`.
+
+    sampler, schedule: what A1111 writes as `Sampler` and `Schedule type` (None where it has but one).
+    """
 
     kind: str
     source: str
@@ -40,6 +46,9 @@ SAMPLERS = {
     "pndm": Sampler("PNDMScheduler", "arXiv 2202.09778", "PLMS", None, {"skip_prk_steps": True}),
     "unipc": Sampler("UniPCMultistepScheduler", "arXiv 2302.04867", "UniPC", None),
 }
+
+
+SAMPLERS |= {name: entry.load() for name, entry in offered("sampler").items()}
 
 
 def scheduler_named(text: str) -> str:
@@ -73,7 +82,9 @@ def make_scheduler(name: str, training_config: Any) -> Any:
     import diffusers.schedulers
 
     entry = SAMPLERS[name]
-    return getattr(diffusers.schedulers, entry.kind).from_config(training_config, **entry.options)
+    own = "." in entry.kind
+    kind = resolve_target("scheduler", entry.kind) if own else getattr(diffusers.schedulers, entry.kind)
+    return kind.from_config(training_config, **entry.options)
 
 
 def _plain(text: str) -> str:

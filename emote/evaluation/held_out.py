@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from emote.data.prepared import Example, Prepared
 from emote.diffusion import objective
@@ -36,48 +37,72 @@ class Denoiser(Protocol):
     ) -> torch.Tensor: ...
 
 
-class HeldOut:
-    """The held-out examples, and their loss. Nothing here depends on the run's seed.
+def held_out_error(module: Denoiser, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Squared error of each row [B] of a batch of `HeldOut.rows`, unweighted."""
+    moved = {name: tensor.to(module.device) for name, tensor in batch.items()}
+    return module.denoising_error(moved["latents"], moved["noise"], moved["timestep"], moved["embedding"])
 
+
+class HeldOut(Dataset):
+    """The held-out examples at their noise levels as a set of rows, and their loss; nothing depends on the run's seed.
+
+    A row is an example's latents (the posterior's mean), noise, timestep and embedding. The noise levels are the
+    middles of equal parts of the schedule; all levels of an example follow each other.
     scored: the losses at steps where this process has scored the adapter.
     """
 
-    def __init__(self, prepared: Prepared, timesteps: int, max_items: int | None, base_key: str | None = None) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        timesteps: int,
+        max_items: int | None,
+        schedule_length: int,
+        base_key: str | None = None,
+    ) -> None:
         """base_key: what the base model's losses depend on beside the examples and noise levels; None: never shared."""
         chosen = sorted(prepared.held_out, key=lambda example: (example.content, example.caption))
         self.examples: list[Example] = chosen[:max_items]
         self.prepared = prepared
         self.timesteps = timesteps
+        self.levels = [int((i + 0.5) / timesteps * schedule_length) for i in range(timesteps)]
         self.scored: dict[int, list[float]] = {}
         self._base_key = base_key and repr((base_key, [(e.content, e.caption) for e in self.examples], timesteps))
 
+    def __len__(self) -> int:
+        return len(self.examples) * self.timesteps
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        example, level = self.examples[index // self.timesteps], self.levels[index % self.timesteps]
+        latents_CHW = self.prepared.latents.get(example.content, 0)[0]
+        return {
+            "latents": latents_CHW,
+            "noise": _noise(example.content, level, latents_CHW.shape),
+            "timestep": torch.tensor(level),
+            "embedding": self.prepared.text.get(example.caption),
+        }
+
+    def batches(self) -> DataLoader:
+        return DataLoader(self, batch_size=BATCH)
+
+    def by_level(self, errors: list[torch.Tensor]) -> torch.Tensor:
+        """The errors of all batches as [examples, noise levels]."""
+        return torch.cat(errors).view(-1, self.timesteps)
+
+    def means(self, errors: list[torch.Tensor]) -> list[float]:
+        """The loss of each example over the noise levels, from the errors of all batches."""
+        return self.by_level(errors).mean(dim=1).double().tolist()
+
     @torch.no_grad()
     def score(self, module: Denoiser, on_batch: Callable[[int], None] = lambda done: None) -> list[float]:
-        """Mean squared error of each example over the noise levels, unweighted, with dropout off.
-
-        The noise levels are the middles of equal parts of the schedule; the latents are the posterior's mean.
-        """
-        count = len(module.alphas_cumprod)
-        levels = [int((i + 0.5) / self.timesteps * count) for i in range(self.timesteps)]
-        pairs = [(example, level) for example in self.examples for level in levels]
+        """The loss of each example, with dropout off."""
         was_training = module.training
         module.train(False)
         errors: list[torch.Tensor] = []
-        for start in range(0, len(pairs), BATCH):
-            batch = pairs[start : start + BATCH]
-            mean_BCHW = torch.stack([self.prepared.latents.get(e.content, 0)[0] for e, _ in batch])
-            embedding_BTD = torch.stack([self.prepared.text.get(e.caption) for e, _ in batch])
-            noise_BCHW = torch.stack([_noise(example.content, level, mean_BCHW.shape[1:]) for example, level in batch])
-            error_B = module.denoising_error(
-                mean_BCHW.to(module.device),
-                noise_BCHW.to(module.device),
-                torch.tensor([level for _, level in batch], device=module.device),
-                embedding_BTD.to(module.device),
-            )
-            errors.append(error_B.cpu())
-            on_batch(min(start + BATCH, len(pairs)) // self.timesteps)
+        for number, batch in enumerate(self.batches(), 1):
+            errors.append(held_out_error(module, batch).cpu())
+            on_batch(min(number * BATCH, len(self)) // self.timesteps)
         module.train(was_training)
-        return torch.cat(errors).view(-1, self.timesteps).mean(dim=1).double().tolist()
+        return self.means(errors)
 
     def score_base(self, module: Denoiser) -> list[float]:
         with without_adapter(module.unet):

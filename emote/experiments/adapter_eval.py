@@ -45,7 +45,12 @@ class Judge:
         weights = {part: self._fingerprint(part) for part in ("unet", "vae", "text_encoder")}
         found = usable(self.config, scan(self.config.data))
         self._prepared = encode_data(self.config, self.model, weights, found, self.decision)
-        self._held_out = HeldOut(self._prepared, config.callbacks.validation.timesteps, None)
+        self._held_out = HeldOut(
+            self._prepared,
+            config.callbacks.validation.timesteps,
+            None,
+            components.load_scheduler(self.model).config.num_train_timesteps,
+        )
         if not self._held_out.examples:
             raise ConfigError(f"data.held_out must be above 0 to compare runs, got {config.data.held_out}")
         self._facts: dict[str, Any] = {
@@ -84,7 +89,13 @@ class Judge:
                 return told["losses"]
         module = self._module(in_float32(config))
         tensors = load_file(file)
-        own = {name.removeprefix("unet.").replace(".weight", f".{NAME}.weight"): t for name, t in tensors.items()}
+        ends = [(".weight", f".{NAME}.weight"), (".lora_magnitude_vector", f".lora_magnitude_vector.{NAME}.weight")]
+        own = {
+            name.removeprefix("unet.").removesuffix(end) + ending: tensor
+            for name, tensor in tensors.items()
+            for end, ending in ends
+            if name.endswith(end)
+        }
         load_adapter_state(module.unet, own)
         losses = self._score(module, f"{config.name} at step {int(delivered.name)}")
         write_json(remembered, {"key": key, "losses": losses})

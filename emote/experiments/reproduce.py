@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import Config, key
 from emote.experiments import reported
 from emote.experiments.comparable import check_comparable

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import Config, key
 from emote.experiments.search_space import Part, read_space
 from emote.util.errors import ConfigError

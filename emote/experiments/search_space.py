@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from emote.cli import compose_config
 from emote.cli.keys import LEAVES
+from emote.cli.train import compose_config
 from emote.util.errors import ConfigError
 
 EXAMPLE = "set lora.rank=2,4,8, lora.rank=range(1,9) or 'trainer.learning_rate=tag(log, interval(1e-5, 1e-3))'"

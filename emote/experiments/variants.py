@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from emote.cli import compose_config
 from emote.cli.composing import hydra_over_conf
+from emote.cli.train import compose_config
 from emote.config import Config, schema_keys, to_dataclass
 from emote.experiments.comparable import differences
 from emote.util.errors import ConfigError

@@ -174,20 +174,32 @@ def _losses(facts: Facts) -> str:
     return "\n\n".join(parts)
 
 
+def _variant(lora: dict[str, Any]) -> str:
+    name = lora.get("variant", "lora")
+    return "" if name == "lora" else f"{name}, "
+
+
+def _optimizer(trainer: dict[str, Any]) -> str:
+    name = trainer.get("optimizer", "adamw")
+    ratio = trainer.get("lora_plus_ratio")
+    return ("AdamW" if name == "adamw" else str(name)) + (f" with LoRA+ {ratio:g}" if ratio else "")
+
+
 def recipe(facts: Facts) -> list[tuple[str, str]]:
     lora, trainer, data = facts.config["lora"], facts.config["trainer"], facts.config["data"]
     targets = lora["targets"] if isinstance(lora["targets"], str) else ", ".join(lora["targets"])
     schedule = str(trainer["schedule"])
-    if schedule == "cosine":
+    if schedule != "constant":
         schedule += f" over {trainer['schedule_steps']:,} steps"
     if trainer["warmup_steps"]:
         schedule += f", {trainer['warmup_steps']:,} steps of warm-up"
     precision = facts.summary.get("precision") or {}
     seconds = (facts.summary.get("seconds") or {}).get("total")
     rows = [
-        ("adapter", f"rank {lora['rank']}, alpha {lora['alpha']:g}, on {targets}, dropout {lora['dropout']:g}"),
+        ("adapter", f"{_variant(lora)}rank {lora['rank']}, alpha {lora['alpha']:g}, on {targets}, "
+                    f"dropout {lora['dropout']:g}"),
         ("steps", f"{facts.summary['max_steps']:,} of {trainer['batch_size']} images"),
-        ("optimizer", f"AdamW, learning rate {trainer['learning_rate']:g} ({schedule}), "
+        ("optimizer", f"{_optimizer(trainer)}, learning rate {trainer['learning_rate']:g} ({schedule}), "
                       f"weight decay {trainer['weight_decay']:g}"),
         ("clipping, min-SNR γ", f"{_or_none(trainer['max_grad_norm'])}, {_or_none(trainer['snr_gamma'])}"),
         ("captions", f"`{facts.caption}`, {trainer['caption_dropout']:.0%} of them dropped"),

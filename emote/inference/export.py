@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from emote.config import ModelConfig, key
+from emote.util.console import progress_bar
 from emote.util.errors import ConfigError, together
-from emote.util.progress import progress_bar
 from emote.util.quiet import quiet_libraries
 
 if TYPE_CHECKING:

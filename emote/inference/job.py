@@ -12,7 +12,7 @@ from emote.inference.output import SHEET
 from emote.inference.plan import Plan, plan_images
 from emote.inference.png_metadata import save_png
 from emote.inference.redraw import compare, plan_repeat
-from emote.util.progress import progress_bar
+from emote.util.console import progress_bar
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import peft
 import torch
@@ -18,7 +19,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from emote.config import TARGET_PRESETS, AdapterDtype, Init, LoraConfig
+from emote.config import TARGET_PRESETS, VARIANT, AdapterDtype, Init, LoraConfig
 from emote.util.errors import ConfigError
 
 NAME = "default"
@@ -52,6 +53,7 @@ def attach(unet: UNet2DConditionModel, lora: LoraConfig) -> list[str]:
         lora_dropout=float(lora.dropout),
         target_modules=targets,
         init_lora_weights="gaussian" if lora.init is Init.gaussian else True,
+        **_variant_settings(lora),
     )
     was_training = unet.training
     with torch.random.fork_rng(devices=[]):  # peft draws on the CPU, and only to be overwritten below
@@ -69,9 +71,22 @@ def attach(unet: UNet2DConditionModel, lora: LoraConfig) -> list[str]:
 
 
 def trainable(unet: nn.Module) -> dict[str, nn.Parameter]:
-    """The adapter's parameters by their names in the UNet, sorted; found by name, so they show while disabled too."""
+    """The adapter's parameters by their names in the UNet, sorted; found by name, so they show while disabled too.
+
+    Of each layer A and B, and of a DoRA the magnitudes.
+    """
     named = {name: parameter for name, parameter in unet.named_parameters() if f".{NAME}.weight" in name}
-    return {name: named[name] for name in sorted(named) if ".lora_A." in name or ".lora_B." in name}
+    kinds = (".lora_A.", ".lora_B.", ".lora_magnitude_vector.")
+    return {name: named[name] for name in sorted(named) if any(kind in name for kind in kinds)}
+
+
+def effective_alpha(lora: LoraConfig) -> float:
+    """The alpha with which a plain LoRA computes the same: files say this one."""
+    return lora.alpha * math.sqrt(lora.rank) if _variant_settings(lora).get("use_rslora") else float(lora.alpha)
+
+
+def _variant_settings(lora: LoraConfig) -> dict[str, Any]:
+    return VARIANT.make(lora.variant, lora.options)(lora)
 
 
 def adapter_state(unet: nn.Module) -> dict[str, torch.Tensor]:

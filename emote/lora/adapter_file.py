@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 
 from emote.lora.base_family import Base, base_of_layers
-from emote.lora.layer_names import ALPHA, DOWN, PARTS, UP, is_kohya, layer_name, split_key
+from emote.lora.layer_names import ALPHA, DOWN, MAGNITUDE, PARTS, UP, is_kohya, layer_name, split_key
 from emote.util.errors import ConfigError
 from emote.util.tensor_file import Header, look
 
@@ -35,7 +35,7 @@ class Format(Enum):
     diffusers = "diffusers (lora_A, lora_B)"
     diffusers_old = "diffusers, before its release 0.22 (lora.down, lora.up)"
     kohya = "kohya (lora_down, lora_up, alpha)"
-    dora = "DoRA"
+    dora = "DoRA (dora_scale)"
     lycoris = "LyCORIS"
     checkpoint = "whole model"
     unknown = "no adapter"
@@ -46,7 +46,7 @@ LYCORIS = {
     r"\.hada_": "LoHa", r"\.lokr_": "LoKr", r"\.oft_": "OFT", r"\.lora_mid\.": "LoCon with a core tensor",
     r"\.on_input$": "IA3", r"\.a1\.weight$": "GLoRA", r"\.diff(_b)?$": "full differences",
 }  # fmt: skip
-DORA = re.compile(r"\.dora_scale$|\.lora_magnitude_vector(\.weight)?$")
+DORA = re.compile(r"\.dora_scale$")
 CHECKPOINT = re.compile(
     r"(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\."
     r"|(down_blocks|up_blocks|mid_block)\.[\w.]*\.(conv1|to_q|proj_in)\.weight"
@@ -59,11 +59,13 @@ class Layer:
     """One adapted layer: its weight changes by alpha / rank · up · down.
 
     down: [rank, in] or [rank, in, k, k]; up: [out, rank] or [out, rank, 1, 1].
+    magnitude: of a DoRA, [out] or [1, out, 1, 1]: the norm of each of the changed weight's rows.
     """
 
     down: torch.Tensor
     up: torch.Tensor
     alpha: float
+    magnitude: torch.Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -82,6 +84,15 @@ class Adapter:
     base: Base
     format: Format | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_dora(self) -> bool:
+        return any(layer.magnitude is not None for layer in self.layers.values())
+
+    def check_plain(self, what: str) -> None:
+        """Raise ConfigError for a DoRA, which is more than a difference of weights."""
+        if self.is_dora:
+            raise ConfigError(f"a DoRA cannot be {what}: it is kept in diffusers' format alone")
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,8 @@ class AdapterFile:
                 down, up = file.get_tensor(roles[DOWN]), file.get_tensor(roles[UP])
                 given = float(file.get_tensor(roles[ALPHA])) if ALPHA in roles else None
                 alpha = given if given is not None else described_alpha(described, name, down.shape[0])
-                layers[name] = Layer(down, up, alpha)
+                magnitude = file.get_tensor(roles[MAGNITUDE]) if MAGNITUDE in roles else None
+                layers[name] = Layer(down, up, alpha, magnitude)
         broken = [name for name, layer in layers.items() if not (_finite(layer.down) and _finite(layer.up))]
         if broken:
             raise ConfigError(f"{self.path} is broken: {len(broken)} layers hold NaN or infinity, such as {broken[0]}")
@@ -205,7 +217,10 @@ def _problem(kind: Format, header: Header, keys: dict[str, dict[str, str]], unma
         found = sorted({what for marker, what in LYCORIS.items() for name in header.shapes if re.search(marker, name)})
         return f"is a LyCORIS file ({', '.join(found)}), which is not supported: only plain LoRA is"
     if kind is Format.dora:
-        return "is a DoRA (it has magnitudes beside its matrices), which is not supported: only plain LoRA is"
+        return (
+            "is a DoRA in kohya's format, not read: its dora_scale lies along either axis, by tool and version, "
+            "and readers compute it differently; a DoRA in diffusers' format is (lora_magnitude_vector)"
+        )
     if kind is Format.checkpoint:
         return "is a whole model and no adapter; it belongs into model="
     if not keys:

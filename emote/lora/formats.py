@@ -19,7 +19,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft.utils import get_peft_model_state_dict
 
 from emote.config import LoraConfig
-from emote.lora.adapter import NAME
+from emote.lora.adapter import NAME, effective_alpha
 from emote.lora.adapter_file import (
     LORA_ADAPTER_METADATA_KEY,
     SHOWN,
@@ -62,11 +62,14 @@ def save_kohya(unet: UNet2DConditionModel, path: Path, lora: LoraConfig, metadat
 def take_out(unet: UNet2DConditionModel, lora: LoraConfig) -> Adapter:
     """A copy of the UNet's adapter, float32 on the CPU."""
     state = get_peft_model_state_dict(unet, adapter_name=NAME)
-    modules = sorted({name.rsplit(".", 2)[0] for name in state})
+    modules = sorted({name.split(".lora_")[0] for name in state})
     layers = {}
     for module in modules:
         down, up = (state[f"{module}.lora_{side}.weight"].detach().to("cpu", torch.float32) for side in "AB")
-        layers[f"unet.{module}"] = Layer(down.contiguous(), up.contiguous(), float(lora.alpha))
+        magnitude = state.get(f"{module}.lora_magnitude_vector")
+        if magnitude is not None:
+            magnitude = magnitude.detach().to("cpu", torch.float32, copy=True)
+        layers[f"unet.{module}"] = Layer(down.contiguous(), up.contiguous(), effective_alpha(lora), magnitude)
     return Adapter(layers, base_of_unet(unet.config))
 
 
@@ -80,6 +83,8 @@ def write_diffusers(adapter: Adapter, path: Path) -> Path:
     for name, layer in adapter.layers.items():
         tensors[f"{name}.lora_A.weight"] = layer.down
         tensors[f"{name}.lora_B.weight"] = layer.up
+        if layer.magnitude is not None:
+            tensors[f"{name}.lora_magnitude_vector"] = layer.magnitude
     return write_tensors(path, tensors, _diffusers_header(adapter))
 
 
@@ -88,8 +93,9 @@ def write_kohya(adapter: Adapter, path: Path, metadata: Mapping[str, str] | None
 
     Names as in kohya-ss/sd-scripts, networks/lora.py. Shapes: Linear down [rank, in], up [out, rank]; Conv2d down
     [rank, in, k, k], up [out, rank, 1, 1]. The header has what is known here (rank, alpha, base model, hashes), what
-    came with the adapter, and `metadata`, each winning over those before.
+    came with the adapter, and `metadata`, each winning over those before. Raises ConfigError for a DoRA.
     """
+    adapter.check_plain("written in kohya's format")
     tensors: dict[str, torch.Tensor] = {}
     for name, layer in adapter.layers.items():
         prefix = kohya_name(name, sdxl=adapter.base is Base.sdxl)
@@ -117,6 +123,8 @@ def load_for_sampling(unet: UNet2DConditionModel, path: Path) -> None:
     given = {}
     for name, layer in adapter.layers.items():
         given[f"{name}.lora_A.weight"], given[f"{name}.lora_B.weight"] = layer.down, layer.up
+        if layer.magnitude is not None:
+            given[f"{name}.lora_magnitude_vector"] = layer.magnitude
     StableDiffusionPipeline.load_lora_into_unet(
         dict(given), network_alphas=None, unet=unet, adapter_name=NAME, metadata=_described(adapter.layers)
     )
@@ -125,7 +133,8 @@ def load_for_sampling(unet: UNet2DConditionModel, path: Path) -> None:
     for name, parameter in unet.named_parameters():
         if f".{NAME}." in name:
             # peft rounds to the dtype of the frozen weights: put the file's own numbers back
-            own = given[f"unet.{name.replace(f'.{NAME}.', '.')}"]
+            plain = name.replace(f".{NAME}.", ".").replace(".lora_magnitude_vector.weight", ".lora_magnitude_vector")
+            own = given[f"unet.{plain}"]
             parameter.data = own.to(parameter.device, torch.float32, copy=True)  # the file is mapped, and may change
 
 
@@ -147,6 +156,7 @@ def _described(layers: Mapping[str, Layer]) -> dict[str, Any]:
         settings = PLAIN_LORA | {
             "r": rank, "lora_alpha": alpha, "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": list(own),
         }  # fmt: skip
+        settings["use_dora"] = any(layer.magnitude is not None for layer in own.values())
         described |= {f"{part}.{key}": value for key, value in settings.items()}
     return described
 

@@ -171,7 +171,8 @@ def _weights_of_one_file(recipe: Recipe, base: OneFile) -> _Weights:
 
 
 def _check_fits(adapter: Adapter, found: list[_Weights], base: Path) -> None:
-    """Every layer changes one weight of its shape."""
+    """Every layer changes one weight of its shape. Raises ConfigError where one does not, and for a DoRA."""
+    adapter.check_plain("merged here")
     fitting = [
         id(layer)
         for weights in found

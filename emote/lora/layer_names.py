@@ -16,7 +16,7 @@ KOHYA_PREFIXES = {
     "lora_unet_": "unet", "lora_te_": "text_encoder", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
 }  # fmt: skip
 
-DOWN, UP, ALPHA = "down", "up", "alpha"
+DOWN, UP, ALPHA, MAGNITUDE = "down", "up", "alpha", "magnitude"
 # how a tensor's name ends → what it is to its layer
 ROLES = {
     ".lora_A.weight": DOWN, ".lora_B.weight": UP,  # peft, and diffusers since 0.22
@@ -25,6 +25,7 @@ ROLES = {
     "_lora.down.weight": DOWN, "_lora.up.weight": UP,  # diffusers, attention processors
     ".lora_down.weight": DOWN, ".lora_up.weight": UP,  # kohya
     ".alpha": ALPHA,
+    ".lora_magnitude_vector": MAGNITUDE, ".lora_magnitude_vector.weight": MAGNITUDE,  # peft's DoRA
 }  # fmt: skip
 
 _BLOCK = r"(down_blocks\.\d+|up_blocks\.\d+|mid_block)"

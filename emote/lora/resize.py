@@ -30,8 +30,9 @@ class Cost:
 def reduce_rank(adapter: Adapter, rank: int, track: Track = iter) -> Adapter:
     """Each layer's best approximation of that rank (Eckart and Young), with alpha = rank.
 
-    A layer of no larger rank stays as it is, bit for bit.
+    A layer of no larger rank stays as it is, bit for bit. Raises ConfigError for a DoRA.
     """
+    adapter.check_plain("reduced")
     layers = dict(adapter.layers)
     for name in track(sorted(layers)):
         layer = layers[name]
@@ -44,7 +45,13 @@ def reduce_rank(adapter: Adapter, rank: int, track: Track = iter) -> Adapter:
 def cast(adapter: Adapter, dtype: torch.dtype) -> Adapter:
     """The matrices in another dtype. Raises ConfigError for numbers that are too large for it."""
     layers = {
-        name: Layer(layer.down.to(dtype), layer.up.to(dtype), layer.alpha) for name, layer in adapter.layers.items()
+        name: replace(
+            layer,
+            down=layer.down.to(dtype),
+            up=layer.up.to(dtype),
+            magnitude=layer.magnitude if layer.magnitude is None else layer.magnitude.to(dtype),
+        )
+        for name, layer in adapter.layers.items()
     }
     for name, layer in layers.items():
         if not (torch.isfinite(layer.down).all() and torch.isfinite(layer.up).all()):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from emote.config import TARGET_PRESETS, LoraConfig
-from emote.lora.adapter import NAME, SHOWN, load_adapter_state, target_names, trainable
+from emote.lora.adapter import NAME, SHOWN, effective_alpha, load_adapter_state, target_names, trainable
 from emote.util.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,21 +49,22 @@ def warm_start(unet: nn.Module, lora: LoraConfig) -> None:
 
     adapter = read_adapter(file)
     wanted = trainable(unet)
-    modules = {name.split(".lora_")[0] for name in wanted}
-    mistakes = _differences(adapter, modules, lora)
+    mistakes = _differences(adapter, wanted, lora)
     if mistakes:
         raise ConfigError("\n".join(f"lora.init_from: {file.name} {line}" for line in mistakes))
     state = {}
     for name, layer in adapter.layers.items():
         module = name.removeprefix("unet.")
         state[f"{module}.lora_A.{NAME}.weight"], state[f"{module}.lora_B.{NAME}.weight"] = layer.down, layer.up
-    wrong = [name for name, tensor in state.items() if wanted[name].shape != tensor.shape]
+        if layer.magnitude is not None:
+            state[f"{module}.lora_magnitude_vector.{NAME}.weight"] = layer.magnitude
+    wrong = [name for name, tensor in state.items() if name in wanted and wanted[name].shape != tensor.shape]
     if wrong:
         raise ConfigError(f"lora.init_from: {file.name} was made for another base model ({wrong[0]} does not fit)")
     load_adapter_state(unet, state)
 
 
-def _differences(adapter: Adapter, modules: set[str], lora: LoraConfig) -> list[str]:
+def _differences(adapter: Adapter, wanted: Iterable[str], lora: LoraConfig) -> list[str]:
     if any(not name.startswith("unet.") for name in adapter.layers):
         return ["adapts the text encoder too, which is not trained here"]
     found = []
@@ -70,13 +72,16 @@ def _differences(adapter: Adapter, modules: set[str], lora: LoraConfig) -> list[
     if ranks != {lora.rank}:
         advice = f"set lora.rank={min(ranks)}" if len(ranks) == 1 else "only one rank can be trained"
         found.append(f"has rank {_listed(ranks)}, lora.rank is {lora.rank}; {advice}")
+    if adapter.is_dora != any(".lora_magnitude_vector." in name for name in wanted):
+        found.append("is a DoRA; set lora.variant=dora" if adapter.is_dora else "is no DoRA; set lora.variant=lora")
     alphas = {layer.alpha for layer in adapter.layers.values()}
     # an alpha that follows the rank is put right with it
     follows = lora.alpha == lora.rank and alphas == ranks
-    if alphas != {float(lora.alpha)} and not follows:
+    if alphas != {effective_alpha(lora)} and not follows:
         advice = f"set lora.alpha={min(alphas):g}" if len(alphas) == 1 else "only one alpha can be trained"
-        found.append(f"has alpha {_listed(alphas)}, lora.alpha is {lora.alpha:g}; {advice}")
+        found.append(f"has alpha {_listed(alphas)}, lora.alpha is {effective_alpha(lora):g}; {advice}")
     given = {name.removeprefix("unet.") for name in adapter.layers}
+    modules = {name.split(".lora_")[0] for name in wanted}
     if given != modules:
         found.append(_other_targets(given, modules, lora))
     return found

@@ -21,8 +21,8 @@ from emote.inference.resolve_adapter import BASE_LICENCES, find_adapter
 from emote.packs.options import PackOptions
 from emote.packs.pack import SHEET, PackItem, write_pack
 from emote.runs.find import LATEST
+from emote.util.console import progress_bar
 from emote.util.errors import ConfigError
-from emote.util.progress import progress_bar
 
 IMAGES = "images"  # the uncut drawings: throw away what is bad and set images= to pack the rest
 SVG_PX = 512

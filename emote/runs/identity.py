@@ -47,8 +47,10 @@ def identity(config: Config, data_identity: str, weights: dict[str, str]) -> str
 
 def deliverable_key(config: Config) -> str:
     """Of what a finished step count shows beyond the adapter: other prompts are drawn again, not trained again."""
-    names = [name for name, _, _ in schema_keys() if name.startswith(("callbacks.samples.", "callbacks.validation."))]
-    shown = {name: plain(get(config, name)) for name in names if not name.endswith(".every_steps")}
+    sections = ("callbacks.samples.", "callbacks.validation.")
+    keys = [(name, entry.metadata["before"]) for name, entry, _ in schema_keys() if name.startswith(sections)]
+    values = {name: (get(config, name), before) for name, before in keys if not name.endswith(".every_steps")}
+    shown = {name: plain(value) for name, (value, before) in values.items() if value != before}
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emote.runs.metrics_file import MetricsFile
+from emote.util.files import write_json
 
 ASIDE = ".old"  # in the name of a run that was begun again
 SNAPSHOTS = "snapshots"  # folders of steps on the way, and what going on elsewhere needs
@@ -87,6 +88,15 @@ class RunFolder:
     def latest_checkpoint(self, at_most: int | None = None) -> int:
         """The furthest saved step, within `at_most` if given; 0 where there is none."""
         return max((step for step in self.checkpoint_steps() if at_most is None or step <= at_most), default=0)
+
+    def note_stop(self, step: int) -> None:
+        """A callback has ended the run at a step: however long it was to be, it has no more."""
+        write_json(self.root / "stopped.json", {"step": step})
+
+    def stopped_at(self) -> int | None:
+        """The step at which a callback ended the run; None where none did."""
+        file = self.root / "stopped.json"
+        return int(json.loads(file.read_text(encoding="utf-8"))["step"]) if file.exists() else None
 
     def prune_checkpoints(self, newest: int) -> None:
         """Keep the newest, the one before it (should the disk have lied), and those of finished step counts."""

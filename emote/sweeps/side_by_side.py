@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emote.sweeps.engines import engine
+from emote.config import LAUNCHER
 from emote.sweeps.index import Index
 from emote.sweeps.job import write_job
 from emote.sweeps.plan import Job
@@ -20,7 +20,8 @@ def do_side_by_side(sweep: Sweep) -> None:
         return
     echo(f"what each job prints is in {sweep.directory / 'logs'}")
     config = sweep.plan.jobs[0].config
-    with StopRequest(), engine(config, sweep.directory) as launch, watching(Index(sweep.directory)):
+    opened = LAUNCHER.make(config.launcher.engine, config.launcher.options)(config, sweep.directory)
+    with StopRequest(), opened as launch, watching(Index(sweep.directory)):
 
         def launch_written(jobs: Sequence[Job]) -> None:
             for job in jobs:

@@ -12,7 +12,7 @@ from emote.config import LoggerConfig
 from emote.sweeps.plan import Plan
 from emote.sweeps.reports.heat_map import draw_heat_map
 from emote.sweeps.reports.report import IMAGES, PAGE, Report, answer, heat_map, sheets_of
-from emote.training.loggers import close_run, open_run
+from emote.training.loggers.wandb import close_run, open_run
 from emote.util.console import echo
 from emote.util.files import write_text
 
@@ -23,7 +23,7 @@ LARGEST_BYTES = 32 * 2**20  # of a page that is sent along
 def log_report(report: Report, plan: Plan) -> None:
     """Does nothing where no job is logged, or where all this was logged before. What goes wrong is told in one line:
     no sweep fails for its log."""
-    wanted = [job.config.logger for job in plan.jobs if job.config.logger.wandb]
+    wanted = [job.config.logger for job in plan.jobs if "wandb" in job.config.logger.to]
     if not wanted:
         return
     content = hashlib.sha256((plan.directory / PAGE).read_bytes()).hexdigest()

@@ -12,10 +12,9 @@ from PIL import Image
 from emote.config import Accelerator, Precision, key
 from emote.data.images import BadImage, decode, suffixes
 from emote.data.reading.files import Directory, printable, suffix_of
-from emote.util.console import console, echo
+from emote.util.console import console, echo, progress_bar
 from emote.util.errors import ConfigError
 from emote.util.files import write_text
-from emote.util.progress import progress_bar
 
 SIDE_PX = 384  # what such models look at
 QUESTION = "Describe this emoji in a few words."

@@ -18,7 +18,7 @@ from emote.data.prepared import Example, Prepared
 from emote.evaluation.curve import plot_losses
 from emote.evaluation.paired import PairedResult, compare
 from emote.lora.adapter import adapter_state, load_adapter_state
-from emote.lora.formats import save_diffusers, save_kohya
+from emote.lora.formats import DIFFUSERS_FILE, take_out, write_diffusers, write_kohya
 from emote.models.presets import base_label
 from emote.runs.metrics_file import Row
 from emote.runs.run_folder import RunFolder
@@ -32,7 +32,12 @@ from emote.util.timer import Timer
 
 def write_config(config: Config, path: Path) -> None:
     """The resolved configuration, as YAML that can be read back."""
-    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+    values = OmegaConf.create(OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+    for section in values.values():
+        if OmegaConf.is_dict(section) and "options" in section:  # of what is chosen: others may be gone tomorrow
+            chosen = [name for value in section.values() for name in (value if OmegaConf.is_list(value) else [value])]
+            section.options = {name: options for name, options in section.options.items() if name in chosen}
+    write_text(path, OmegaConf.to_yaml(values))
 
 
 class Artifacts:
@@ -54,13 +59,11 @@ class Artifacts:
             last = adapter_state(module.unet)
             load_adapter_state(module.unet, load_file(self.folder.best_adapter(best)))
             directory = self.path / f"best-at-step-{best}"
-            save_diffusers(module.unet, directory, config.lora)
-            save_kohya(module.unet, directory / f"{name}-step-{best}.safetensors", config.lora, metadata)
+            _write_formats(module, config, directory, f"{name}-step-{best}", metadata)
             load_adapter_state(module.unet, last)
 
     def write_last_adapter(self, module: LoraModule, config: Config, name: str, metadata: dict[str, str]) -> None:
-        save_diffusers(module.unet, self.path, config.lora)
-        save_kohya(module.unet, self.path / f"{name}.safetensors", config.lora, metadata)
+        _write_formats(module, config, self.path, name, metadata)
 
     def best_step(self) -> int | None:
         scored = [row for row in self.folder.metrics.rows() if row["step"] <= self.step and "validation_loss" in row]
@@ -115,6 +118,14 @@ class Artifacts:
         return self.final
 
 
+def _write_formats(module: LoraModule, config: Config, directory: Path, name: str, metadata: dict[str, str]) -> None:
+    """In diffusers' format, and unless it is a DoRA, which only that one has, in kohya's."""
+    adapter = take_out(module.unet, config.lora)
+    write_diffusers(adapter, directory / DIFFUSERS_FILE)
+    if not adapter.is_dora:
+        write_kohya(adapter, directory / f"{name}.safetensors", metadata)
+
+
 def write_artifacts(job: Job, base_scores: list[float], command: list[str], started_at: int, timer: Timer) -> Path:
     """Draw, score and write everything for the step that the module stands at; says the result and returns its path."""
     artifacts = Artifacts(job.folder, job.max_steps)
@@ -164,7 +175,7 @@ def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:
         "ss_sd_model_name": base_label(config.model),  # never a path of this machine
         "ss_learning_rate": repr(trainer.learning_rate),
         "ss_lr_scheduler": str(trainer.schedule),
-        "ss_optimizer": "torch.optim.adamw.AdamW",
+        "ss_optimizer": "torch.optim.adamw.AdamW" if trainer.optimizer == "adamw" else str(trainer.optimizer),
         "ss_max_train_steps": str(trainer.max_steps),
         "ss_steps": str(trainer.max_steps),
         "ss_batch_size_per_device": str(trainer.batch_size),

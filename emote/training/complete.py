@@ -16,7 +16,7 @@ from emote.training.distributed.process_group import ProcessGroup
 from emote.training.fit import base_scores, fit
 from emote.training.identify import Identified
 from emote.training.job import build_job, encode_data
-from emote.training.loggers import build_loggers, finish, log_config, log_delivery
+from emote.training.loggers import LoggedRun, build_loggers, finish, log_config, log_delivery
 from emote.training.numerics import check_numerics
 from emote.training.preflight.check import preflight
 from emote.util.console import echo
@@ -53,7 +53,7 @@ def complete(
         job.config = fit_micro_batch(job)
     job.mixed = check_numerics(job.config, decision, folder)
     started_at = folder.latest_checkpoint(at_most=step)
-    loggers = build_loggers(config.logger, folder.root, name, job.identity)
+    loggers = build_loggers(config.logger, LoggedRun(folder.root, name, job.identity))
     try:
         log_config(loggers, config)
         with timer.phase("train"):
@@ -64,5 +64,5 @@ def complete(
         path = write_artifacts(job, before, command, started_at, timer)
         log_delivery(loggers, config, name, path)
     finally:
-        finish(loggers, folder.root)
+        finish(loggers)
     return path

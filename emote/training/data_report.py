@@ -20,10 +20,9 @@ from emote.data.report.report import Cut, Report, make_report
 from emote.imaging.data_sheet import Cell, data_sheet
 from emote.models.components import load_tokenizer
 from emote.models.prompts import cut_captions
-from emote.util.console import console, echo
+from emote.util.console import console, echo, progress_bar
 from emote.util.errors import ConfigError
 from emote.util.files import write_text, write_with
-from emote.util.progress import progress_bar
 
 MOST_LINES = 12  # that are printed; the file has all
 ON_SHEET, ODD_ON_SHEET = 48, 24

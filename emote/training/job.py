@@ -67,6 +67,7 @@ def build_job(
     """
     # what the base model's losses and images depend on, beside the images and prompts themselves
     base_key = repr((weights, decision.frozen, decision.device, config.trainer.compile, layout_of(config.data)))
+    module = _build_module(config, base, prepared, decision)
     return Job(
         config=config,
         name=name,
@@ -75,7 +76,7 @@ def build_job(
         decision=decision,
         prepared=prepared,
         estimate=estimate,
-        module=_build_module(config, base, prepared, decision),
+        module=module,
         sampler=Sampler(
             config.callbacks.samples,
             partial(components.load_vae, base, torch.float32, "cpu", variant=config.model.variant),
@@ -85,7 +86,11 @@ def build_job(
             base_key,
         ),
         held_out=HeldOut(
-            prepared, config.callbacks.validation.timesteps, config.callbacks.validation.max_items, base_key
+            prepared,
+            config.callbacks.validation.timesteps,
+            config.callbacks.validation.max_items,
+            len(module.alphas_cumprod),
+            base_key,
         ),
     )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from emote.config import SCHEDULE, TrainerConfig
+from emote.config import OBJECTIVE, OPTIMIZER, SCHEDULE, WEIGHTING, TrainerConfig
 from emote.diffusion import objective
-from emote.lora.adapter import adapter_state, load_adapter_state, trainable
+from emote.diffusion.objectives import mse
+from emote.evaluation.held_out import held_out_error
+from emote.lora.adapter import load_adapter_state, trainable
 from emote.models.conditioning import predict
 from emote.training.distributed.process_group import mean_over_processes
 
@@ -43,7 +47,14 @@ class LoraModule(pl.LightningModule):
         self.register_buffer("empty_TD", empty_TD.clone(), persistent=False)
         self.grad_norm = math.nan  # before clipping, of the last optimizer step
         self.row: dict[str, float] = {}  # what callbacks measured in the current step
+        self.held_out_errors: list[torch.Tensor] = []  # of the validation that runs or has run last
+        self.validates_at: Callable[[int], bool] = lambda step: False
         self._losses: list[torch.Tensor] = []
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._training_error = OBJECTIVE.make(trainer_config.objective, trainer_config.options)
+        self._loss_weight = WEIGHTING.make(trainer_config.loss_weighting, trainer_config.options)
+        self._swap: Any = None
+        self.register_load_state_dict_post_hook(_frozen_weights_stay)
 
     def denoising_error(
         self,
@@ -51,14 +62,18 @@ class LoraModule(pl.LightningModule):
         noise_BCHW: torch.Tensor,
         timesteps_B: torch.Tensor,
         embedding_BTD: torch.Tensor,
+        error: Callable[[objective.Drawn], torch.Tensor] = mse.training_error,
     ) -> torch.Tensor:
-        """Squared error of the UNet's prediction, one number a sample [B]. Training and validation share it."""
+        """How wrong the UNet's prediction is, one number a sample [B]; by default its squared error, as validated."""
         dtype = self.unet.dtype
-        noisy_BCHW = objective.add_noise(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod)
         height, width = (side * self.pixels_a_latent for side in latents_BCHW.shape[2:])
-        predicted_BCHW = predict(self.unet, noisy_BCHW.to(dtype), timesteps_B, embedding_BTD.to(dtype), (height, width))
-        wanted_BCHW = objective.target(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod, self.prediction_type)
-        return objective.squared_error(predicted_BCHW, wanted_BCHW)
+
+        def answer(noisy_BCHW: torch.Tensor) -> torch.Tensor:
+            return predict(self.unet, noisy_BCHW.to(dtype), timesteps_B, embedding_BTD.to(dtype), (height, width))
+
+        return error(
+            objective.Drawn(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod, self.prediction_type, answer)
+        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         loss = self.weighted_error(batch).mean()
@@ -79,9 +94,52 @@ class LoraModule(pl.LightningModule):
         )
         # the adapter's dropout takes no generator: the global one is keyed to the micro-batch instead
         torch.manual_seed(objective.key_seed("dropout", self.seed, step, places_B[0]))
-        error_B = self.denoising_error(latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD)
-        weight_B = objective.min_snr_weight(timesteps_B, self.alphas_cumprod, config.snr_gamma, self.prediction_type)
-        return weight_B * error_B
+        error_B = self.denoising_error(latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD, self._training_error)
+        return self._loss_weight(timesteps_B, self.alphas_cumprod, self.prediction_type, config) * error_B
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.trainer.global_step == self.trainer.max_steps and self.validates_at(self.trainer.max_steps):
+            self.trainer.should_stop = True  # Lightning then validates, also between two intervals
+
+    def on_validation_epoch_start(self) -> None:
+        self.held_out_errors = []
+        self._swap = self.evaluation_weights()
+        self._swap.__enter__()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.held_out_errors.append(held_out_error(self, batch).cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        self._swap.__exit__(None, None, None)
+
+    def log_exactly(self, row: Mapping[str, float]) -> None:
+        """Log through Lightning, at the step that is done, without rounding to float32."""
+        values = {**row, "step": self.trainer.global_step}
+        self.log_dict({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Within, the adapter is what is scored, drawn with and delivered: schedule-free optimizers train another."""
+        optimizer: Any = self._optimizer
+        if not hasattr(optimizer, "eval"):
+            yield
+            return
+        parameters = list(trainable(self.unet).values())
+        trained = [parameter.detach().clone() for parameter in parameters]
+        optimizer.eval()
+        try:
+            yield
+        finally:
+            optimizer.train()
+            with torch.no_grad():  # the way back rounds, and validation must not change what is learned
+                for parameter, value in zip(parameters, trained, strict=True):
+                    parameter.copy_(value)
+
+    def keep_evaluation_weights(self) -> None:
+        """Leave the adapter as it is delivered: nothing is trained after this."""
+        optimizer: Any = self._optimizer
+        if hasattr(optimizer, "eval"):
+            optimizer.eval()
 
     def note_loss(self, loss: torch.Tensor) -> None:
         """Of a micro-batch."""
@@ -108,13 +166,10 @@ class LoraModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config
-        optimizer = torch.optim.AdamW(
-            list(trainable(self.unet).values()),
-            lr=config.learning_rate,
-            betas=(config.betas[0], config.betas[1]),
-            eps=config.epsilon,
-            weight_decay=config.weight_decay,
-        )
+        groups = parameter_groups(trainable(self.unet), config)
+        self._optimizer = optimizer = OPTIMIZER.make(config.optimizer, config.options)(groups, config)
+        if hasattr(optimizer, "train"):
+            optimizer.train()
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(config, step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -123,19 +178,57 @@ class LoraModule(pl.LightningModule):
         limit = self.config.max_grad_norm if self.config.max_grad_norm is not None else math.inf
         self.grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The adapter's weights alone: nothing frozen is ever saved."""
+        prefix, names = kwargs.get("prefix", ""), trainable(self.unet)
+        everything = super().state_dict(*args, **kwargs)
+        for name in [name for name in everything if name.startswith(prefix)]:
+            if name.removeprefix(f"{prefix}unet.") not in names:
+                del everything[name]
+        return everything
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:
+        """Put the adapter's weights back. Raises ConfigError where the names or shapes are others."""
+        load_adapter_state(self.unet, {name.removeprefix("unet."): value for name, value in state_dict.items()})
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = adapter_state(self.unet)  # nothing frozen
+        checkpoint["state_dict"] = {
+            name: p.detach().to("cpu", copy=True) for name, p in checkpoint["state_dict"].items()
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        load_adapter_state(self.unet, checkpoint["state_dict"])
+        # an earlier release left out the first part of the names
+        named = {f"unet.{name.removeprefix('unet.')}": value for name, value in checkpoint["state_dict"].items()}
+        checkpoint["state_dict"] = named
         # Lightning's loops start afresh, as the loader does, which begins at this step: a restored count of batches
-        # would shift the accumulation. Only the number of steps goes on.
+        # would shift the accumulation. Only the number of steps goes on, and what follows it: when Lightning
+        # validates, and the step that it logs.
         del checkpoint["loops"]
-        steps = self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
-        steps.ready = steps.completed = checkpoint["global_step"]
+        loop, step = self.trainer.fit_loop.epoch_loop, checkpoint["global_step"]
+        steps, batches = loop.automatic_optimization.optim_progress.optimizer.step.total, loop.batch_progress.total
+        steps.ready = steps.completed = loop._batches_that_stepped = step
+        batches.ready = batches.completed = step * self.trainer.accumulate_grad_batches
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> None:
-        """Nothing to do: `on_load_checkpoint` has compared the names and loaded the adapter."""
+
+def _frozen_weights_stay(module: torch.nn.Module, missing: Any) -> None:
+    """For copies of the module that others load, as `WeightAveraging` does: what is not saved is not missed."""
+    assert isinstance(module, LoraModule)
+    names = trainable(module.unet)
+    missing.missing_keys[:] = [name for name in missing.missing_keys if name.split("unet.", 1)[-1] in names]
+
+
+def parameter_groups(parameters: Mapping[str, torch.nn.Parameter], config: TrainerConfig) -> list[dict[str, Any]]:
+    """What the optimizer is given: all parameters alike, or by LoRA+ (arXiv 2402.12354) B at a rate of its own."""
+    if config.lora_plus_ratio is None:
+        return [{"params": list(parameters.values())}]
+    ups = {name for name in parameters if ".lora_B." in name}
+    return [
+        {"params": [p for name, p in parameters.items() if name not in ups], "lr": config.learning_rate},
+        {
+            "params": [p for name, p in parameters.items() if name in ups],
+            "lr": config.learning_rate * config.lora_plus_ratio,
+        },
+    ]
 
 
 def learning_rate_factor(config: TrainerConfig, step: int) -> float:

@@ -57,7 +57,7 @@ class Sampler:
         self._vae.to(module.device)
         with progress_bar() as bar:
             task = bar.add_task(f"drawing {what}", total=len(self.seeds), note="")
-            with adapter_scaled(module.unet, self.config.lora_scale):
+            with module.evaluation_weights(), adapter_scaled(module.unet, self.config.lora_scale):
                 images = generate(
                     module.unet,
                     self._vae,

@@ -12,7 +12,7 @@ from emote.config import micro_batch
 from emote.evaluation.paired import PairedResult
 from emote.lora.adapter import trainable
 from emote.runs.environment import device_name, git_revision, package_versions, peak_memory_bytes
-from emote.runs.identity import deliverable_key
+from emote.runs.identity import deliverable_key, plain
 from emote.runs.metrics_file import Row
 from emote.training.job import Job
 from emote.util.places import TRAIN
@@ -32,11 +32,14 @@ def summarise(
     seconds = [row["seconds"] for row in rows if "seconds" in row]
     per_step = median(seconds) if seconds else math.nan
     parameters = trainable(job.module.unet)
+    stopped = job.folder.stopped_at()
+    stopped = stopped if stopped and stopped < job.max_steps else None
     return {
         "identity": job.identity,
         "name": config.name,
         "max_steps": job.max_steps,
-        "steps_run": job.max_steps - started_at,
+        "steps_run": (stopped or job.max_steps) - started_at,
+        **({"stopped_at_step": stopped} if stopped else {}),
         "resumed_from_step": started_at or None,
         "train_loss": loss_means(rows),
         "validation_loss": compared.as_dict() if compared else {"base": None, "final": None},
@@ -57,7 +60,8 @@ def summarise(
         "adapter": {
             "rank": config.lora.rank,
             "alpha": config.lora.alpha,
-            "modules": len(parameters) // 2,
+            **({} if config.lora.variant == "lora" else {"variant": plain(config.lora.variant)}),
+            "modules": sum(".lora_A." in name for name in parameters),
             "parameters": sum(p.numel() for p in parameters.values()),
         },
         "items": {"training": len(prepared.training), "held_out": len(prepared.held_out)},

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 console = Console(stderr=False, highlight=False, soft_wrap=True)
 _log: Path | None = None
@@ -24,6 +28,34 @@ def echo(text: str) -> None:
     if _log is not None:
         with open(_log, "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+
+def progress_bar(console: Console, shown: bool | None = None, transient: bool = False) -> Progress:
+    """A bar with ETA; tasks need `note=`.
+
+    shown: None shows it where the output is a terminal.  transient: it is gone when it is done.
+    """
+    from rich.progress import (  # late: few need one
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=transient,
+        disable=not (console.is_terminal if shown is None else shown),
+    )
 
 
 class _ConsoleHandler(logging.Handler):

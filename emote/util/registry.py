@@ -34,7 +34,7 @@ class Kind:
     function: str
 
     def names(self) -> list[str]:
-        return [*_files(self.package), *_offered(self.name)]
+        return [*_files(self.package), *offered(self.name)]
 
     def meaning(self, name: str) -> str:
         """The first sentence of a component's docstring; a file of this repository is not imported for it."""
@@ -47,7 +47,7 @@ class Kind:
         try:
             if name in _files(self.package):
                 return import_module(f"{self.package}.{name}")
-            return _offered(self.name)[name].load()
+            return offered(self.name)[name].load()
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"{self.name} {name} cannot be imported: {error}") from error
 
@@ -65,7 +65,7 @@ class Kind:
         if isinstance(choice, Mapping):
             resolve_target(key, choice["_target_"])
             return
-        package = getattr(self.load(choice), "PACKAGE", None)
+        package = getattr(self.load(choice), "PACKAGE", None) if self._may_define(choice, "PACKAGE") else None
         if package is not None and find_spec(package) is None:
             raise ConfigError(f"{key}={choice} needs the package {package}: pip install {package}")
 
@@ -86,9 +86,21 @@ class Kind:
             return function
         return functools.partial(function, options=getattr(options, choice, None) or module.Options())
 
+    def problems(self, choice: Any, section: Any) -> Iterator[str]:
+        """What a chosen component finds wrong with the section of the configuration in which it is chosen."""
+        if isinstance(choice, str) and self._may_define(choice, "def problems"):
+            yield from getattr(self.load(choice), "problems", lambda section: [])(section)
+
+    def _may_define(self, name: str, text: str) -> bool:
+        """False for a file here without the text: its import may take seconds and is saved."""
+        file = _files(self.package).get(name)
+        return file is None or text in file.read_text("utf-8")
+
     def sections(self) -> Iterator[tuple[str, type]]:
         """(name, type of its options) of each component that has options and can be imported."""
         for name in self.names():
+            if not self._may_define(name, "class Options"):
+                continue
             try:
                 options = getattr(self.load(name), "Options", None)
             except ConfigError:
@@ -114,5 +126,6 @@ def _files(package: str) -> dict[str, Path]:
 
 
 @functools.cache
-def _offered(kind: str) -> dict[str, EntryPoint]:
+def offered(kind: str) -> dict[str, EntryPoint]:
+    """What other packages offer of a kind, by its name."""
     return {entry.name: entry for entry in sorted(entry_points(group=f"emote.{kind}"), key=lambda e: e.name)}

@@ -43,7 +43,7 @@ import torch
 from IPython.utils.capture import capture_output
 from PIL import ImageChops
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.data.art import art_items
 from emote.data.images import Layout, decode_for, lay_out
 from emote.diffusion import objective

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import Config
 from emote.experiments.adapter_eval import Judge
 from emote.training.run import run

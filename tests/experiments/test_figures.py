@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import Config
 from emote.experiments import reported
 from emote.experiments.figures import Line, figures

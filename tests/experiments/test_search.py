@@ -100,7 +100,8 @@ def test_a_signal_stops_a_search_and_the_same_words_go_on_with_its_trial(words: 
     file.write_text("SIGTERM 4 3")
     words = [word for word in words if word != "lora.rank=2,4"] + [
         "lora.rank=4", "callbacks.checkpoint.every_steps=1",
-        "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb", f"+callbacks.extra.disturb.file={file}",
+        "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb",
+        "+callbacks.extra.disturb.only_watches=true", f"+callbacks.extra.disturb.file={file}",
     ]  # fmt: skip
     with pytest.raises(Interrupted):
         search(SearchOptions(trials=2, looks=1), words)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from emote.cli import main
+from emote.cli.train import main
 from emote.models.single_file import PUBLISHED
 from emote.models.weights import STEMS, weighted_parts
 

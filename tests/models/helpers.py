@@ -20,7 +20,7 @@ PRESETS = ("attention", "attention_ff", "all")
 def lora_config(**changes: Any) -> LoraConfig:
     values: dict[str, Any] = {
         "rank": 4, "alpha": 4.0, "dropout": 0.0, "targets": "attention", "init": Init.gaussian,
-        "dtype": AdapterDtype.float32, "seed": 42, "init_from": None,
+        "dtype": AdapterDtype.float32, "seed": 42, "init_from": None, "variant": "lora",
     }  # fmt: skip
     return LoraConfig(**(values | changes))
 

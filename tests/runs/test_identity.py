@@ -7,7 +7,7 @@ import pytest
 
 import emote.runs.identity as identity_module
 from emote.config import Config, config_schema, key, schema_keys
-from emote.runs.identity import identity, identity_keys
+from emote.runs.identity import deliverable_key, identity, identity_keys
 
 MakeConfig = Callable[..., Config]
 
@@ -78,3 +78,9 @@ def test_a_callback_of_ones_own_makes_another_run_unless_it_only_watches(make_co
     watching = make_config("experiment=smoke", "+callbacks.extra.mine={_target_: a.B, only_watches: true}")
     assert len({identity_of(none), identity_of(swa), identity_of(other)}) == 3
     assert identity_of(watching) == identity_of(none)
+
+
+def test_a_metric_that_is_not_asked_for_leaves_deliverables_where_they_are(make_config: MakeConfig) -> None:
+    key = "94da9d6f626b"  # of experiment=smoke, before there were metrics
+    assert deliverable_key(make_config("experiment=smoke")) == key
+    assert deliverable_key(make_config("experiment=smoke", **{"callbacks.validation.metrics": "[high_noise]"})) != key

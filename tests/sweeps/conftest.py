@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emote.cli import main
+from emote.cli.train import main
 from tests.experiments.conftest import cache as cache
 from tests.experiments.conftest import images as images
 from tests.experiments.conftest import tiny_words as tiny_words
@@ -74,6 +74,7 @@ def disturbed(sweep_words: list[str], tmp_path: Path) -> Callable[..., int]:
     file = tmp_path / "disturb"
     extra = [
         "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb",
+        "+callbacks.extra.disturb.only_watches=true",
         f"+callbacks.extra.disturb.file={file}",
     ]
 

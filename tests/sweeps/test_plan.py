@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emote.cli import compose_config, main
+from emote.cli.train import compose_config, main
 from emote.sweeps.plan import Plan, plan
 from emote.util.errors import ConfigError
 

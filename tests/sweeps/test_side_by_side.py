@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from emote.cli import compose_config, main
-from emote.config import Config, Engine, problems
-from emote.sweeps import engines, watch
-from emote.sweeps.engines import check_engine
+from emote.cli.train import compose_config, main
+from emote.config import Config, problems
+from emote.sweeps import watch
 from emote.sweeps.index import FAILED, FINISHED, STARTED, Index, output_of
 from emote.sweeps.job import work, write_job
+from emote.sweeps.launchers import check_launcher, slurm
 from emote.sweeps.plan import plan
 from emote.sweeps.watch import watching
+from emote.util import registry
 from emote.util.errors import ConfigError
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Finished
@@ -130,7 +131,7 @@ def test_a_job_is_done_as_it_was_written_down(
         raise RuntimeError("that is all")
 
     monkeypatch.setattr(sweep, "run", run)
-    words = [*sweep_words, "+callbacks.extra.mine._target_=a.B", "lora.targets=[to_q]"]
+    words = [*sweep_words, "+callbacks.extra.mine._target_=pytorch_lightning.Callback", "lora.targets=[to_q]"]
     directory, names = written(words, tmp_path)
     work(directory, names[1])
     asked = compose_config([w.replace("=2,4", "=4").replace("=4,2", "=1") for w in words[1:]] + [f"run.dir={tmp_path}"])
@@ -166,7 +167,7 @@ def test_slurms_script_says_what_the_configuration_says(tmp_path: Path) -> None:
         sbatch=["--qos=high"], setup=["module load cuda"],
     )  # fmt: skip
     config = replace(config, trainer=replace(config.trainer, nodes=2, devices=1))
-    script = engines._batch_script(config, tmp_path, ["a-10", "b-10"]).splitlines()
+    script = slurm._batch_script(config, tmp_path, ["a-10", "b-10"]).splitlines()
     options = {line.removeprefix("#SBATCH ") for line in script if line.startswith("#SBATCH")}
     assert options == {
         "--array=0-1%3", f"--job-name={tmp_path.name}", f"--output={tmp_path}/logs/slurm-%A_%a.out",
@@ -178,20 +179,21 @@ def test_slurms_script_says_what_the_configuration_says(tmp_path: Path) -> None:
 
 
 def test_slurm_decides_what_is_not_said(tmp_path: Path) -> None:
-    script = engines._batch_script(config_with("slurm", gpus=0), tmp_path, ["a-10"])
+    script = slurm._batch_script(config_with("slurm", gpus=0), tmp_path, ["a-10"])
     for word in ("gpus", "cpus", "mem", "time", "partition", "account", "OMP", "%1"):
         assert f"--{word}" not in script and "OMP_NUM_THREADS" not in script
 
 
-@pytest.mark.parametrize("engine", [Engine.joblib, Engine.slurm, Engine.ray])
+@pytest.mark.parametrize("engine", ["joblib", "slurm", "ray"])
 def test_an_engine_that_is_not_there_is_told_before_anything_starts(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    monkeypatch.setattr(engines.shutil, "which", lambda name: None)
-    advice = "sbatch, which is not found" if engine is Engine.slurm else rf"pip install -e '\.\[{engine.name}\]'"
-    with pytest.raises(ConfigError, match=f"launcher={engine.name} needs .*{advice}"):
-        check_engine(config_with(engine.name))
+    config = config_with(engine)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    advice = "sbatch, which is not found" if engine == "slurm" else f"pip install {engine}"
+    with pytest.raises(ConfigError, match=f"launcher={engine} needs .*{advice}"):
+        check_launcher(config)
 
 
 def test_keys_that_an_engine_does_not_read_are_told() -> None:
@@ -199,7 +201,7 @@ def test_keys_that_an_engine_does_not_read_are_told() -> None:
         "launcher.partition says nothing to launcher=joblib, got gpu; launcher=slurm reads it"
     ]
     assert problems(config_with("local", at_once=2)) == [
-        "launcher.at_once says nothing to launcher=local, got 2; launcher=joblib, launcher=slurm, launcher=ray read it"
+        "launcher.at_once says nothing to launcher=local, got 2; launcher=joblib, launcher=ray, launcher=slurm read it"
     ]
 
 

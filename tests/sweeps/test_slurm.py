@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emote.cli import main
+from emote.cli.train import main
 from emote.sweeps.index import Index, output_of
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Finished

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from emote.cli import compose_config, main
-from emote.cli.checking import check
+from emote.cli.check.command_line import check
 from emote.cli.composing import CONF, hydra_over_conf
 from emote.cli.running import jobs_of
+from emote.cli.train import compose_config, main
 from emote.config import Config
 from emote.runs.lock import run_lock, wait_for
 from emote.sweeps.index import Index

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from emote.cli import main
+from emote.cli.train import main
 from emote.sweeps.index import Index
 from tests.sweeps.helpers import sweep_of
 from tests.training.wandb_log import Log, read_log
@@ -47,8 +47,9 @@ def logged(sweep_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     where = tmp_path_factory.mktemp("logged")
     file = where / "disturb"
     words = [word.replace("=4,2", "=2") for word in sweep_words] + [
-        "logger.wandb=true", "logger.project=tests", f"run.dir={where / 'runs'}",
-        "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb", f"+callbacks.extra.disturb.file={file}",
+        "logger.to=[wandb]", "logger.project=tests", f"run.dir={where / 'runs'}",
+        "+callbacks.extra.disturb._target_=tests.sweeps.helpers.Disturb",
+        "+callbacks.extra.disturb.only_watches=true", f"+callbacks.extra.disturb.file={file}",
     ]  # fmt: skip
 
     def go(what: str = "") -> int:

@@ -13,9 +13,10 @@ import pytest
 import wandb
 from PIL import Image
 
-from emote.cli import compose_config
+from emote.cli.train import compose_config
 from emote.config import Config
-from emote.training.loggers import build_loggers, has_key
+from emote.training.loggers import LoggedRun, build_loggers
+from emote.training.loggers.wandb import has_key
 from emote.training.run import run
 from emote.util.errors import ConfigError
 from tests.hub_server import HubServer
@@ -51,15 +52,15 @@ def test_a_key_is_found_in_the_environment_or_in_netrc(nobody: Path, monkeypatch
 
 
 def test_csv_needs_no_logger(make_config: Callable[..., Config], tmp_path: Path) -> None:
-    assert build_loggers(make_config("logger=csv").logger, tmp_path, "name", "id") == []
+    assert build_loggers(make_config("logger=csv").logger, LoggedRun(tmp_path, "name", "id")) == []
 
 
 def test_a_missing_package_says_what_to_install(
     make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match=r"emote\[wandb\].*logger=csv"):
-        build_loggers(make_config("logger=wandb").logger, tmp_path, "name", "id")
+    with pytest.raises(ConfigError, match="needs the package wandb: pip install wandb"):
+        build_loggers(make_config("logger=wandb").logger, LoggedRun(tmp_path, "name", "id"))
 
 
 def logs_of(path: Path) -> list[tuple[Path, Log]]:
@@ -78,7 +79,7 @@ def words(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         "experiment=smoke", f"model.path={tiny_sd}", "model.resolution=32", "data.max_items=16", "trainer.max_steps=3",
         "trainer.accelerator=cpu", "callbacks.checkpoint.every_steps=3", "callbacks.validation.every_steps=3",
-        "callbacks.samples.every_steps=2", "callbacks.samples.inference_steps=2", "lora.rank=3", "logger.wandb=true",
+        "callbacks.samples.every_steps=2", "callbacks.samples.inference_steps=2", "lora.rank=3", "logger.to=[wandb]",
         "logger.artifact=true", f"run.dir={where}/runs", f"run.cache_dir={where}/cache",
     ]  # fmt: skip
 
@@ -143,7 +144,7 @@ def test_a_run_that_goes_on_goes_on_in_the_same_log(
 
 @pytest.fixture
 def logged_run(nobody: Path, tiny_run: Callable[..., Path]) -> Callable[..., Path]:
-    short = {"logger.wandb": "true", "trainer.max_steps": 1, "callbacks.samples.prompts": "[]"}
+    short = {"logger.to": "[wandb]", "trainer.max_steps": 1, "callbacks.samples.prompts": "[]"}
     return lambda: tiny_run(**short)
 
 
@@ -168,8 +169,20 @@ def test_a_server_that_takes_nothing_ends_no_run(
         monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
         monkeypatch.setenv("WANDB_MODE", "online")
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setattr("emote.training.loggers.INIT_S", 2.0)
+        monkeypatch.setattr("emote.training.loggers.wandb.INIT_S", 2.0)
         path = logged_run()
         assert server.requests
     assert "W&B: offline; later: wandb sync" in capsys.readouterr().out
     assert len(logs_of(path)) == 1
+
+
+def test_tensorboard_has_every_step_and_the_images(tiny_run: Callable[..., Path]) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = tiny_run(**{"logger.to": "[tensorboard]", "trainer.max_steps": 2, "callbacks.validation.every_steps": 1})
+    events = EventAccumulator(str(path.parent.parent / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
+    assert [event.step for event in events.Scalars("validation/loss")] == [1, 2]
+    assert "samples/An emoji of red heart, openmoji style" in events.Tags()["images"]

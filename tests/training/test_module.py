@@ -12,6 +12,7 @@ import torch
 from emote.config import Config
 from emote.lora.adapter import attach, trainable
 from emote.models import components
+from emote.runs.identity import identity
 from emote.training.callbacks.metrics import stuck_share
 from emote.training.module import LoraModule, learning_rate_factor
 
@@ -104,3 +105,18 @@ def test_a_bfloat16_adapter_is_seen_to_be_stuck(
         optimizer.step()
         optimizer.zero_grad()
     assert low <= stuck_share(before, trainable(module.unet)) <= high
+
+
+def test_a_linear_schedule_falls_evenly(make_config: Callable[..., Config]) -> None:
+    linear = {"trainer.schedule": "linear", "trainer.schedule_steps": 10}
+    trainer = make_config("experiment=smoke", **linear).trainer
+    assert [learning_rate_factor(trainer, step) for step in (0, 5, 10, 12)] == pytest.approx([1, 0.5, 0, 0])
+
+
+def test_a_horizon_of_max_steps_is_a_number_before_the_identity_is_taken(make_config: Callable[..., Config]) -> None:
+    short, long = (
+        make_config("experiment=smoke", **{"trainer.schedule_steps": "max_steps", "trainer.max_steps": steps})
+        for steps in (10, 20)
+    )
+    assert (short.trainer.schedule_steps, long.trainer.schedule_steps) == (10, 20)
+    assert identity(short, "data", {}) != identity(long, "data", {})

@@ -45,10 +45,10 @@ def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kind]:
         "[emote.fruit]\npear = elsewhere\nbroken = not_there\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    for cached in (registry._files, registry._offered):
+    for cached in (registry._files, registry.offered):
         cached.cache_clear()
     yield Kind("fruit", "fruits", "grow")
-    for cached in (registry._files, registry._offered):
+    for cached in (registry._files, registry.offered):
         cached.cache_clear()
 
 

@@ -12,5 +12,5 @@ def open_source(data: DataConfig) -> Found:
     A source may also return (items, skipped) alone. Raises ConfigError where it cannot be used: a directory that does
     not exist, a data set that cannot be reached, a column that it lacks, a line of metadata that cannot be read.
     """
-    found = SOURCE.make(data.source)(data)
+    found = SOURCE.make(data.source, data.options)(data)
     return found if isinstance(found, Found) else Found(*found)

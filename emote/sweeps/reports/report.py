@@ -144,6 +144,9 @@ def answer(report: Report) -> list[str]:
             f"Smallest within one standard error of it: {grid.label(smallest)} ({apart.final:.5f}, "
             f"{readable_bytes(smallest.adapter_bytes)})."
         )
+    horizons = {(result.step, result.values.get("trainer.schedule_steps")) for result in grid.finished}
+    if len({step for step, _ in horizons}) > 1 and len({horizon for _, horizon in horizons}) > 1:
+        lines.append("Each step count is a run of its own, none the start of another: their schedules end elsewhere.")
     if left := len(list(grid.results())) - len(grid.finished):
         lines.append(f"{left} {'jobs are' if left > 1 else 'job is'} not finished; this may change.")
     return lines

@@ -51,13 +51,14 @@ class Timed:
 
 
 def lora_config(targets: Any = "attention", rank: int = 4) -> LoraConfig:
-    return LoraConfig(rank, float(rank), 0.0, targets, Init.gaussian, AdapterDtype.float32, 0, None)
+    return LoraConfig(rank, float(rank), 0.0, targets, Init.gaussian, AdapterDtype.float32, 0, None, "lora")
 
 
 def trainer_config(batch: int, steps: int = 1000) -> TrainerConfig:
     """The reported run's recipe."""
     return TrainerConfig(
-        max_steps=steps, batch_size=batch, learning_rate=1e-4, schedule="constant", schedule_steps=steps,
+        max_steps=steps, batch_size=batch, optimizer="adamw", learning_rate=1e-4, lora_plus_ratio=None,
+        objective="mse", loss_weighting="min_snr", schedule="constant", schedule_steps=steps,
         warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2, max_grad_norm=1.0, snr_gamma=None,
         caption_dropout=0.0, precision=Precision.auto, accelerator=Accelerator.auto, devices=1, max_micro_batch=batch,
         num_workers=1, gradient_checkpointing=False, compile=False,

@@ -24,10 +24,10 @@ from emote.tools.cutout_eval.measure import (
     score_art,
     summarise,
 )
+from emote.util.console import progress_bar
 from emote.util.errors import ConfigError
 from emote.util.files import write_json, write_with
 from emote.util.markdown import table
-from emote.util.progress import progress_bar
 
 WORST = 10
 CELL_PX = 144

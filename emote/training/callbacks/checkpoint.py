@@ -22,9 +22,14 @@ class Checkpoint(StepCallback):
     def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
         # a signal may have reached only one of the processes that train together
         self.stop.signal_number = max_over_processes(self.stop.signal_number)
-        if is_due(step, self.every_steps, self.max_steps) or self.stop.signal_number:
+        # by a callback such as EarlyStopping, or by the module at the last step, to validate there
+        stopped = trainer.should_stop and step < self.max_steps
+        if is_due(step, self.every_steps, self.max_steps) or self.stop.signal_number or stopped:
             trainer.save_checkpoint(self.folder.checkpoint(step), weights_only=False)
             if trainer.is_global_zero:
                 self.folder.prune_checkpoints(newest=step)
+                if stopped and not self.stop.signal_number:
+                    self.folder.note_stop(step)
         if self.stop.signal_number:
+            trainer.limit_val_batches = 0  # else Lightning would validate before it stops
             trainer.should_stop = True

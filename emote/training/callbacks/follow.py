@@ -9,5 +9,5 @@ from emote.training.module import LoraModule
 
 
 class Follow(StepCallback):
-    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+    def on_measured(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
         module.take_loss()  # for the row that the first one writes

@@ -30,7 +30,9 @@ class PushToHub(StepCallback):
         every = self.to_hub.config.every_steps
         if every is None or step % every or step == self.job.max_steps:
             return  # the end pushes what is delivered
-        self.to_hub.submit(self._snapshot(module, step))
+        with module.evaluation_weights():
+            path = self._snapshot(module, step)
+        self.to_hub.submit(path)
 
     def _snapshot(self, module: LoraModule, step: int) -> Path:
         """What a finished step count leaves, as far as it is there without drawing or scoring anything for it."""

@@ -12,7 +12,6 @@ from emote.lora.adapter import trainable
 from emote.runs.environment import peak_memory_bytes
 from emote.runs.metrics_file import MetricsFile
 from emote.training.callbacks.step import StepCallback
-from emote.training.loggers import log_row
 from emote.training.module import LoraModule
 from emote.util.console import echo
 
@@ -41,7 +40,7 @@ class Metrics(StepCallback):
         if (trainer.global_step + 1) % STUCK_EVERY_STEPS == 0:
             self._before = {name: p.detach().clone() for name, p in trainable(pl_module.unet).items()}
 
-    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
+    def on_measured(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
         row = module.row
         row["step"] = step
         row["loss"] = module.take_loss()
@@ -50,15 +49,18 @@ class Metrics(StepCallback):
         if self._before:
             row["stuck_share"] = stuck_share(self._before, trainable(module.unet))
             self._before = {}
-        now = time.perf_counter()
-        row["seconds"] = now - self._began
-        self._began = now
+        row["seconds"] = time.perf_counter() - self._began
         self._warn(row)
+        peaks = peak_memory_bytes(module.device)
+        memory = {f"{where}_peak_bytes": float(peak) for where, peak in peaks.items() if peak is not None}
+        module.log_exactly(row | memory | {"images_per_second": module.config.batch_size / row["seconds"]})
+
+    def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
         if step > self.last_step:
-            self.file.append(row)
-        elif "validation_loss" in row:
-            self.file.add_validation(step, row["validation_loss"])
-        log_row(trainer.loggers, row, module.config.batch_size, peak_memory_bytes(module.device))
+            self.file.append(module.row)
+        elif "validation_loss" in module.row:
+            self.file.add_validation(step, module.row["validation_loss"])
+        self._began = time.perf_counter()
 
     def _warn(self, row: dict[str, float]) -> None:
         if self._warned:

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from emote.training.callbacks.step import StepCallback
 from emote.training.module import LoraModule
 from emote.util.console import console, echo
-from emote.util.progress import progress_bar as bar_on
+from emote.util.console import progress_bar as bar_on
 
 
 def progress_bar() -> Progress:

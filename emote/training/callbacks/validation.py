@@ -1,38 +1,60 @@
-"""Score the held-out examples at chosen steps, and keep the adapter that was best so far."""
+"""What follows from the held-out losses that Lightning's validation loop computes: the mean, and the best adapter."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from statistics import fmean
 
 import pytorch_lightning as pl
+import torch
 from safetensors.torch import save_file
 
+from emote.config import METRIC
 from emote.evaluation.held_out import HeldOut
 from emote.lora.adapter import adapter_state
-from emote.runs.run_folder import RunFolder
-from emote.training.callbacks.step import StepCallback, is_due
+from emote.training.callbacks.step import StepCallback
 from emote.training.module import LoraModule
 from emote.util.console import echo
 from emote.util.files import write_with
 
 
 class Validation(StepCallback):
-    """Puts `validation_loss` into the step's row."""
+    """Puts `validation_loss` into the step's row, and logs it through Lightning, where EarlyStopping finds it."""
 
-    def __init__(self, held_out: HeldOut, folder: RunFolder, every_steps: int, max_steps: int, best: float) -> None:
-        """best: the lowest held-out loss before the first step of this process."""
-        self.held_out, self.folder = held_out, folder
-        self.every_steps, self.max_steps = every_steps, max_steps
-        self.best = best
+    def __init__(
+        self, held_out: HeldOut, metrics: list[str], best_adapter: Callable[[int], Path] | None, best: float
+    ) -> None:
+        """best_adapter: where that of a step is kept; None in processes that write nothing.
+
+        best: the lowest held-out loss before the first step of this process.
+        """
+        self.held_out, self.best_adapter, self.best = held_out, best_adapter, best
+        self.metrics = {name: METRIC.make(name) for name in metrics}
+        self._scored: dict[str, torch.Tensor] = {}
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        assert isinstance(pl_module, LoraModule)
+        if batch_idx == 0 and self.best_adapter:
+            # now: an averaging callback puts others in their place until validation ends
+            self._scored = adapter_state(pl_module.unet)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, LoraModule)
+        losses = self.held_out.means(pl_module.held_out_errors)
+        self.held_out.scored[trainer.global_step] = losses
+        by_level = self.held_out.by_level(pl_module.held_out_errors)
+        row = {f"validation_{name}": measure(by_level) for name, measure in self.metrics.items()}
+        pl_module.row["validation_loss"] = row["validation_loss"] = fmean(losses)
+        pl_module.log_exactly(row)
 
     def on_step(self, trainer: pl.Trainer, module: LoraModule, step: int) -> None:
-        if not is_due(step, self.every_steps, self.max_steps):
+        if "validation_loss" not in module.row or not self.best_adapter:
             return
-        self.held_out.scored[step] = self.held_out.score(module)
-        loss = fmean(self.held_out.scored[step])
-        module.row["validation_loss"] = loss
+        loss = module.row["validation_loss"]
         if loss < self.best:
             self.best = loss
-            state = adapter_state(module.unet)
-            write_with(self.folder.best_adapter(step), lambda path: save_file(state, path))
+            write_with(self.best_adapter(step), lambda path: save_file(self._scored, path))
         echo(f"step {step}: held-out loss {loss:.5f}" + (" (best so far)" if loss == self.best else ""))

@@ -9,8 +9,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from emote.cli import compose_config
 from emote.cli.keywords import read_keywords
+from emote.cli.train import compose_config
 from emote.hub.push_later import Push
 from emote.tools.notebooks.make import SHOWN_EMPTY, Options, keep_outputs, make
 from emote.tools.notebooks.source import FOLDER, PARAMETERS, names, read_source, with_parameters

@@ -6,11 +6,11 @@ import itertools
 import math
 
 from emote.cli.announcing import announce
-from emote.cli.checking_files import check_files
-from emote.cli.checking_words import check_words
+from emote.cli.check.files import check_files
+from emote.cli.check.findings import Findings
+from emote.cli.check.words import check_words
 from emote.cli.composing import COMPOSING_FAILS, Composer, sweep_of_files
 from emote.cli.explaining import explained
-from emote.cli.findings import Findings
 from emote.cli.groups import Groups, find_groups
 from emote.config import problems, to_dataclass
 from emote.util.errors import ConfigError, together

@@ -9,9 +9,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from emote.cli.check.unknown_keys import unknown
 from emote.cli.groups import Groups
-from emote.cli.keys import LEAVES, OPEN, described
-from emote.cli.unknown_keys import unknown
+from emote.cli.keys import LEAVES, OPEN
+from emote.cli.layout import described
 from emote.config import config_schema, range_problems
 from emote.util.hints import did_you_mean, nearest
 

@@ -6,52 +6,73 @@ all charts have as their axis: a step that is computed again after an interrupti
 
 from __future__ import annotations
 
-import dataclasses
 import netrc
 import os
 import socket
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from PIL import Image
+from pytorch_lightning.loggers import WandbLogger
 
-from emote.config import Config, LoggerConfig
+from emote.config import LoggerConfig
 from emote.hub.background import within
 from emote.hub.client import NotNow
+from emote.training.loggers import LoggedRun, charted
 from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.places import how_to_install
 
+PACKAGE = "wandb"
 PROBE_S, INIT_S, FINISH_S = 3.0, 20.0, 60.0  # that a run waits for W&B: is it there, at the start, at the end
 STEP = "trainer/global_step"  # as Lightning's logger has it
-NAMES = {
-    "loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm",
-    "stuck_share": "train/stuck_share", "validation_loss": "validation/loss", "seconds": "speed/seconds_per_step",
-}  # fmt: skip
 OLD_HOST = "api.wandb.ai"  # whose keys W&B still takes
 SAMPLES, TABLE = "samples", "samples_table"
 GAP = 4  # px between a base image and a fine-tuned one
 
 
-def build_loggers(
-    config: LoggerConfig, root: Path, name: str, identity: str, *, beside_others: bool = False
-) -> list[Any]:
-    """Lightning loggers of a run. A resumed run has the same W&B id. Raises ConfigError without the package.
+class WandB(WandbLogger):
+    """Images as a table too, and with `logger.artifact` the adapter in both formats."""
 
-    beside_others: while other runs of this process log too.
-    """
-    if not config.wandb:
-        return []
-    more = {"reinit": "create_new"} if beside_others else {}
-    run = open_run(config, root, identity, name=config.run_name or name, **more)
-    run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    from pytorch_lightning.loggers import WandbLogger
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        super().log_metrics(charted(metrics), step)
 
-    return [WandbLogger(experiment=run, project=config.project, save_dir=str(root))]
+    def log_samples(
+        self, step: int, prompts: Sequence[str], seeds: Sequence[int],
+        base: Sequence[Image.Image], tuned: Sequence[Image.Image],
+    ) -> None:  # fmt: skip
+        import wandb
+
+        shown, rows = [], []
+        for prompt, seed, before, after in zip(prompts, seeds, base, tuned, strict=True):
+            shown.append(wandb.Image(_beside(before, after), caption=f"{prompt} (base, fine-tuned; seed {seed})"))
+            rows.append([step, prompt, seed, wandb.Image(before), wandb.Image(after)])
+        table = wandb.Table(columns=["step", "prompt", "seed", "base", "fine-tuned"], data=rows)
+        super().log_metrics({SAMPLES: shown, TABLE: table}, step=step)  # type: ignore[dict-item]
+
+    def log_delivery(self, config: LoggerConfig, name: str, path: Path, step: int) -> None:
+        if not config.artifact:
+            return
+        import wandb
+
+        artifact = wandb.Artifact(name, type="model", metadata={"step": step})
+        for file in (*sorted(path.glob("*.safetensors")), path / "config.yaml", path / "summary.json"):
+            artifact.add_file(str(file))
+        self.experiment.log_artifact(artifact, aliases=["latest", f"step-{step}"])
+
+    def close(self) -> None:
+        close_run(self.experiment, Path(self.save_dir or "."))
+
+
+def build_logger(config: LoggerConfig, run: LoggedRun) -> Any:
+    """A resumed run has the same W&B id. Raises ConfigError without the package."""
+    more = {"reinit": "create_new"} if run.beside_others else {}
+    opened = open_run(config, run.root, run.identity, name=config.run_name or run.name, **more)
+    opened.define_metric(STEP)
+    opened.define_metric("*", step_metric=STEP, step_sync=True)
+    return WandB(experiment=opened, project=config.project, save_dir=str(run.root))
 
 
 def open_run(config: LoggerConfig, root: Path, identity: str, /, **more: Any) -> Any:
@@ -134,84 +155,11 @@ def _is_there() -> bool:
     return True
 
 
-def log_config(loggers: Sequence[Any], config: Config) -> None:
-    """The resolved configuration."""
-    for logger in loggers:
-        logger.experiment.config.update(_plain(dataclasses.asdict(config)), allow_val_change=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value.name if isinstance(value, Enum) else value
-
-
-def log_row(loggers: Sequence[Any], row: dict[str, float], batch_size: int, peak_bytes: dict[str, int | None]) -> None:
-    """A row of metrics.csv, with throughput and peak memory."""
-    if not loggers:
-        return
-    values = {NAMES[name]: value for name, value in row.items() if name in NAMES}
-    values["speed/images_per_second"] = batch_size / row["seconds"]
-    values |= {f"memory/{where}_peak_bytes": peak for where, peak in peak_bytes.items() if peak is not None}
-    for logger in loggers:
-        logger.log_metrics(values, step=int(row["step"]))
-
-
-def log_samples(
-    loggers: Sequence[Any], step: int, prompts: Sequence[str], seeds: Sequence[int],
-    base: Sequence[Image.Image], tuned: Sequence[Image.Image],
-) -> None:  # fmt: skip
-    """Each prompt's images side by side with a caption, and all as a table."""
-    if not loggers:
-        return
-    import wandb
-
-    shown, rows = [], []
-    for prompt, seed, before, after in zip(prompts, seeds, base, tuned, strict=True):
-        shown.append(wandb.Image(_beside(before, after), caption=f"{prompt} (base, fine-tuned; seed {seed})"))
-        rows.append([step, prompt, seed, wandb.Image(before), wandb.Image(after)])
-    for logger in loggers:
-        table = wandb.Table(columns=["step", "prompt", "seed", "base", "fine-tuned"], data=rows)
-        logger.log_metrics({SAMPLES: shown, TABLE: table}, step=step)
-
-
 def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
     both = Image.new("RGB", (left.width + GAP + right.width, max(left.height, right.height)), "white")
     both.paste(left, (0, 0))
     both.paste(right, (left.width + GAP, 0))
     return both
-
-
-def log_delivery(loggers: Sequence[Any], config: Config, name: str, path: Path) -> None:
-    """The images of a finished step count, and with `logger.artifact` its adapter in both formats."""
-    if not loggers:
-        return
-    step = config.trainer.max_steps
-    kinds = [sorted((path / "samples").glob(f"*-{kind}.png")) for kind in ("base", "fine-tuned")]
-    base, tuned = ([Image.open(file).convert("RGB") for file in files] for files in kinds)
-    prompts = config.callbacks.samples.prompts
-    if prompts and len(base) == len(tuned) == len(prompts):
-        seeds = [config.callbacks.samples.seed + i for i in range(len(prompts))]
-        log_samples(loggers, step, prompts, seeds, base, tuned)
-    for logger in loggers if config.logger.artifact else ():
-        _log_adapter(logger, name, path, step)
-
-
-def _log_adapter(logger: Any, name: str, path: Path, step: int) -> None:
-    import wandb
-
-    artifact = wandb.Artifact(name, type="model", metadata={"step": step})
-    for file in (*sorted(path.glob("*.safetensors")), path / "config.yaml", path / "summary.json"):
-        artifact.add_file(str(file))
-    logger.experiment.log_artifact(artifact, aliases=["latest", f"step-{step}"])
-
-
-def finish(loggers: Sequence[Any], root: Path) -> None:
-    """Close them: a second logger in one process would otherwise go on with the first one's run."""
-    for logger in loggers:
-        close_run(logger.experiment, root)
 
 
 def close_run(run: Any, root: Path) -> None:

@@ -13,12 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
-from emote.cli.checking_values import leaf_problem, value_problem
+from emote.cli.check.findings import Findings
+from emote.cli.check.unknown_keys import nearest_key, unknown
+from emote.cli.check.values import leaf_problem, value_problem
 from emote.cli.composing import Composer
-from emote.cli.findings import Findings
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, OPEN, SECTIONS, flat
-from emote.cli.unknown_keys import nearest_key, unknown
 from emote.util.hints import did_you_mean, nearest
 
 HYDRAS_OWN = {  # what is not asked here

@@ -9,10 +9,10 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from emote.cli.checking_values import leaf_problem
+from emote.cli.check.findings import Findings
+from emote.cli.check.values import leaf_problem
 from emote.cli.composing import COMPOSING_FAILS, Composer, files_of, for_hydra
 from emote.cli.explaining import explained, short
-from emote.cli.findings import Findings
 from emote.cli.groups import Groups
 from emote.cli.keys import flat
 

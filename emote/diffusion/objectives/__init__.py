@@ -1,0 +1,1 @@
+"""What training lowers, for each sample: one file an objective."""
