@@ -65,7 +65,7 @@ def formats() -> tuple[str, ...]:
     """The formats of raster images that `decode` reads, as Pillow calls them, sorted."""
     Image.init()
     for module, register in PLUGINS:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError, OSError):
             plugin = importlib.import_module(module)
             if register:
                 getattr(plugin, register)()
