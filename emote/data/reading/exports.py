@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from emote.data.reading.files import stem_of
-from emote.data.reading.lookup import Lookup
+from emote.data.reading.lookup import Lookup, without_suffix
 from emote.data.reading.names import words_of
 from emote.data.reading.tables import FILE_KEYS, Row
 from emote.data.reading.text import TEXT_KEYS, decode_text, is_sound, name_emoji, text_of
@@ -37,11 +37,11 @@ def export_rows(data: bytes, path: str, images: Lookup, column: str) -> list[Row
     except (ValueError, RecursionError):
         return []
     folder = str(PurePosixPath(path).parent)
-    return [
-        Row(path, name, tuple(texts))
-        for name, texts in _walk(value, images, folder, column, 0)
-        if all(map(is_sound, texts))
-    ]
+    found = list(_walk(value, images, folder, column, 0))
+    own = images.find(without_suffix(path))
+    if not found and own and (text := text_of(value, column)):
+        found = [(own, [text])]  # cat.json, or cat.png.json, beside cat.png
+    return [Row(path, name, tuple(texts)) for name, texts in found if all(map(is_sound, texts))]
 
 
 def _walk(value: Any, images: Lookup, folder: str, column: str, depth: int) -> Iterator[tuple[str, list[str]]]:

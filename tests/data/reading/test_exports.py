@@ -51,6 +51,12 @@ def test_kohyas_captions_by_file_name() -> None:
     assert rows(captions, "a.png", "b.jpg", path="meta_cap.json") == {"a.png": ["a cat"], "b.jpg": ["dog"]}
 
 
+def test_json_beside_an_image_is_its_caption() -> None:
+    for path in ("sub/cat.json", "sub/cat.png.json"):
+        assert rows({"tags": ["cat", "red"], "score": 5}, "sub/cat.png", path=path) == {"sub/cat.png": ["cat, red"]}
+        assert rows({"score": 5}, "sub/cat.png", path=path) == {}
+
+
 def test_any_other_json_says_nothing() -> None:
     for value in ({"version": 1}, [1, 2], "text", {"a": {"b": [{"c": "d"}]}}, None, {"name": "x"}):
         assert rows(value, "a.png") == {}
