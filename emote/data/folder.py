@@ -12,7 +12,16 @@ from emote.data.images import suffixes
 from emote.data.item import Found, Item, Skipped
 from emote.data.naming import concept_of
 from emote.data.reading.exports import export_rows
-from emote.data.reading.files import Files, Reader, file_key, open_files, printable, suffix_of
+from emote.data.reading.files import (
+    Files,
+    Reader,
+    file_key,
+    folders_of,
+    open_files,
+    printable,
+    stem_of,
+    suffix_of,
+)
 from emote.data.reading.kinds import looks_like_image, may_be_image, why_unreadable
 from emote.data.reading.lookup import Lookup, is_absolute, without_suffix
 from emote.data.reading.names import any_codepoints, repeats_of, words_of
@@ -63,7 +72,7 @@ class _Folder:
             self._read_tables()
         else:
             self.others += self.tables
-        self.codepoints = any_codepoints(PurePosixPath(name).stem for name in self.images)
+        self.codepoints = any_codepoints(stem_of(name) for name in self.images)
         used_sidecars: set[str] = set()
         for name in self.images:
             self._add(name, used_sidecars)
@@ -79,10 +88,7 @@ class _Folder:
         for name in self.files.names:
             suffix = suffix_of(name)
             if suffix in readable:
-                if (
-                    PurePosixPath(name).stem.endswith(MASK)
-                    and without_suffix(file_key(name)).removesuffix(MASK) in stems
-                ):
+                if stem_of(name).endswith(MASK) and without_suffix(file_key(name)).removesuffix(MASK) in stems:
                     self.found.files["masks, which are not used"] += 1
                 else:
                     self.images.append(name)
@@ -206,14 +212,14 @@ class _Folder:
                 return self.exported[name], "exports"
             if how is Captions.files:
                 return [], ""
-        folders = PurePosixPath(name).parts[:-1]
+        folders = folders_of(name)
         kohya = repeats_of(folders)
         if how is Captions.auto and kohya and kohya[1]:
             return [kohya[1]], "folder names"
         if how is Captions.folders:
             words = kohya[1] if kohya else next((text for text in map(words_of, reversed(folders)) if text), "")
             return [words] if words else [], "folder names"
-        words = words_of(PurePosixPath(name).stem, self.codepoints)
+        words = words_of(stem_of(name), self.codepoints)
         if not words and how is Captions.one:
             return [""], "one for all"
         return [words] if words else ([""] if not needs_words(self.data) else []), "file names"
@@ -248,18 +254,18 @@ class _Folder:
     def _repeats(self, name: str) -> float:
         wanted = self.data.repeats
         if isinstance(wanted, dict):
-            parts = PurePosixPath(name).parts[:-1]
+            parts = folders_of(name)
             inside = [
                 folder for folder in wanted if tuple(PurePosixPath(folder).parts) == parts[: folder.count("/") + 1]
             ]
             return float(wanted[max(inside, key=len)]) if inside else 1.0
         if name in self.repeats or wanted == NONE:
             return self.repeats.get(name, 1.0)
-        kohya = repeats_of(PurePosixPath(name).parts[:-1])
+        kohya = repeats_of(folders_of(name))
         return float(kohya[0]) if kohya and wanted == "auto" else 1.0
 
     def _why_none(self, name: str) -> str:
-        folder = next((text for text in map(words_of, reversed(PurePosixPath(name).parts[:-1])) if text), "")
+        folder = next((text for text in map(words_of, reversed(folders_of(name))) if text), "")
         how = self.data.captions
         if how is Captions.folders:
             return "no caption: its folder's name says nothing"
@@ -308,8 +314,8 @@ class _Folder:
     def _check_folders(self) -> None:
         wanted = self.data.repeats
         if isinstance(wanted, dict):
-            there = {str(PurePosixPath(*PurePosixPath(name).parts[:n])) for name in self.images
-                     for n in range(1, len(PurePosixPath(name).parts))}  # fmt: skip
+            there = {"/".join(folders_of(name)[:n]) for name in self.images
+                     for n in range(1, len(folders_of(name)) + 1)}  # fmt: skip
             for folder in wanted:
                 if str(PurePosixPath(folder)) not in there:
                     close = nearest(folder, sorted(there))

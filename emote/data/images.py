@@ -13,6 +13,9 @@ import threading
 import warnings
 import zlib
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageColor, ImageOps, ImageStat, UnidentifiedImageError
@@ -173,13 +176,28 @@ def _draw_svg(data: bytes, size_px: int, fonts: bool = False) -> bytes:
         # 96 dots an inch is CSS's rule; the renderer's default of 0 refuses sizes in mm, as Inkscape writes them
         return bytes(
             resvg_py.svg_to_bytes(
-                svg_string=svg_text(data), width=size_px, height=size_px, dpi=96, skip_system_fonts=not fonts
+                svg_string=svg_text(data),
+                width=size_px,
+                height=size_px,
+                dpi=96,
+                skip_system_fonts=not fonts,
+                **(_fallback_fonts() if fonts else {}),
             )
         )
     except BadImage:
         raise
     except (ValueError, OverflowError) as error:
         raise BadImage(f"broken SVG ({_one_line(error)})") from error
+
+
+def _fallback_fonts() -> dict[str, Any]:
+    """Matplotlib's DejaVu Sans, for text whose own font is not on this machine: the renderer would draw nothing."""
+    spec = find_spec("matplotlib")
+    file = Path(spec.origin or "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if spec else None
+    if file is None or not file.is_file():
+        return {}
+    kinds = ("font", "serif", "sans_serif", "cursive", "fantasy", "monospace")
+    return {"font_files": [str(file)], **{f"{kind}_family": "DejaVu Sans" for kind in kinds}}
 
 
 def _one_line(error: Exception) -> str:

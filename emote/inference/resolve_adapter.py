@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -204,7 +204,7 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
         samples, data = config["callbacks"]["samples"], config["data"]
         known = {name: config["model"].get(name) for name in (entry.name for entry in fields(ModelConfig))}
         source = str(data["source"])
-        art = data.get("licence") or ART_LICENCES.get(source, f"the terms of {data.get('path') or 'its images'}")
+        art = data.get("licence") or ART_LICENCES.get(source, f"the terms of {_shown_path(data)}")
         base = str(known["path"])
         return Adapter(
             file=file,
@@ -221,6 +221,12 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"run: the configuration beside {file} cannot be read ({error!r})") from error
+
+
+def _shown_path(data: Mapping[str, Any]) -> str:
+    """What may be published of where the images lay: a Hub name, or the last part of a path of this machine."""
+    path = str(data.get("path") or "its images")
+    return path if str(data["source"]) == "hub" else Path(path).name
 
 
 def _config_of(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from emote.config import Config
 from emote.data.background import WHITE
 from emote.data.images import BadImage, Layout, to_pixels
 from emote.data.prepared import Scan, Scanned, layout_of, without
+from emote.data.reading.text import LITERAL
 from emote.data.report.looks import Looks, look_at, unusable
 from emote.data.report.report import Cut, Report, make_report
 from emote.imaging.data_sheet import Cell, data_sheet
@@ -42,6 +43,8 @@ def report_data(config: Config, found: Scan, base: Path | None, folder: Path) ->
     layout = layout_of(config.data)
     looks = _look(config, found, layout)
     report = make_report(found, config.data, looks, _cut(base, {entry.item.caption for entry in found.entries}))
+    if signs := [prompt for prompt in config.callbacks.samples.prompts if LITERAL.search(prompt)]:
+        report.advice.append(f"sample prompts hold signs of other programs, which are taken literally: {signs[0]}")
     write_text(folder / "data.txt", report.text)
     used = [entry for entry in found.entries if not isinstance(looks.get(entry.content), str)]
     cells = list(_cells(_chosen(used, report), report, layout))

@@ -31,9 +31,9 @@ def test_a_sample_explains_itself_and_can_be_drawn_again(
     assert "parameters" not in Image.open(path / "samples" / "01-base.png").info  # there is no way to ask for it
 
     common = {"runs_dir": str(tmp_path / "runs"), "device": Accelerator.cpu}
-    generate(Options(from_image=str(tuned), out=str(tmp_path / "again"), **common))
+    generate(Options(from_image=str(tuned), output=str(tmp_path / "again"), **common))
     assert apart(tmp_path / "again" / "02-fine-tuned.png", tuned) <= 2
-    generate(Options(from_image=str(base), out=str(tmp_path / "again"), model=str(tiny_sd), **common))
+    generate(Options(from_image=str(base), output=str(tmp_path / "again"), model=str(tiny_sd), **common))
     assert apart(tmp_path / "again" / "02-base.png", base) <= 2
 
 
@@ -41,8 +41,8 @@ def test_what_a_run_left_draws_by_its_name(tiny_run: Runner, tmp_path: Path) -> 
     path = tiny_run()
     generate(
         Options(
-            run="smoke", prompt=["cat"], n=1, steps=2, out=str(tmp_path / "new"), runs_dir=str(tmp_path / "runs"),
-            device=Accelerator.cpu,
+            run="smoke", prompts=["cat"], n=1, inference_steps=2, output=str(tmp_path / "new"),
+            runs_dir=str(tmp_path / "runs"), device=Accelerator.cpu,
         )
     )  # fmt: skip
     told = read_parameters(tmp_path / "new" / "cat-seed0.png")

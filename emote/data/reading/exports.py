@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from emote.data.reading.files import stem_of
 from emote.data.reading.lookup import Lookup
 from emote.data.reading.names import words_of
 from emote.data.reading.tables import FILE_KEYS, Row
@@ -89,9 +90,9 @@ def _pair(name: str, value: Any, images: Lookup, folder: str, column: str) -> tu
     if not (target := images.find(name, folder, anywhere=True)):
         return None
     if isinstance(value, str) and re.match(r"https?:|data:", value):
-        text = words_of(PurePosixPath(name).stem)
+        text = words_of(stem_of(name))
     else:
-        text = text_of(value, column) or (words_of(PurePosixPath(name).stem) if isinstance(value, dict) else "")
+        text = text_of(value, column) or (words_of(stem_of(name)) if isinstance(value, dict) else "")
     return (target, [text]) if text else None
 
 
@@ -101,7 +102,7 @@ def _by_number(
     """Stickers in order, and images called by their place in it: sticker_0.webp, or from 1 on."""
     by_number: dict[int, str] = {}
     for name in images.inside(folder):
-        if match := re.search(r"(\d{1,4})$", PurePosixPath(name).stem):
+        if match := re.search(r"(\d{1,4})$", stem_of(name)):
             by_number.setdefault(int(match[1]), name)
     first = 0 if 0 in by_number else 1
     if not by_number or max(by_number) >= len(entries) + first:
@@ -118,7 +119,7 @@ def _texts(entry: dict[str, Any], column: str) -> list[str]:
     for key in NAMES:
         value = entry.get(key)
         if words := [text for one in (value if isinstance(value, list) else [value])
-                     if isinstance(one, str) and (text := words_of(PurePosixPath(one).stem))]:  # fmt: skip
+                     if isinstance(one, str) and (text := words_of(stem_of(one)))]:  # fmt: skip
             return [", ".join(words)]
     for key in EMOJI:
         value = entry.get(key)

@@ -7,7 +7,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from emote.util.errors import ConfigError
 
@@ -147,8 +147,23 @@ def file_key(name: str) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(name).replace(os.sep, "/"))
 
 
+# PurePosixPath would do the same, and keep every name that it ever saw in memory
+
+
 def suffix_of(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+    """In lower case, with its dot; nothing where there is none."""
+    base = name.rpartition("/")[2]
+    dot = base.rfind(".")
+    return base[dot:].lower() if 0 < dot < len(base) - 1 else ""
+
+
+def stem_of(name: str) -> str:
+    base = name.rpartition("/")[2]
+    return base[: len(base) - len(suffix_of(name))]
+
+
+def folders_of(name: str) -> tuple[str, ...]:
+    return tuple(name.split("/")[:-1])
 
 
 def printable(name: str) -> str:

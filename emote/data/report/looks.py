@@ -143,27 +143,28 @@ def near_duplicates(looks: Looks, contents: Iterable[str]) -> list[list[str]]:
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    seen = [(content, look) for content in contents if isinstance(look := looks[content], Look) and not look.blank]
-    if len(seen) < 2:
+    # equal ones at once: a tree over thousands of equal points finds millions of pairs
+    distinct: dict[bytes, int] = {}
+    members = [(content, distinct.setdefault(look.thumb, len(distinct)))
+               for content in contents if isinstance(look := looks[content], Look) and not look.blank]  # fmt: skip
+    if len(members) < 2:
         return []
-    thumbs = np.frombuffer(b"".join(look.thumb for _, look in seen), dtype=np.uint8).reshape(len(seen), -1)
-    # identical ones at once: a tree over thousands of equal points finds millions of pairs
-    distinct, index = np.unique(thumbs, axis=0, return_inverse=True)
-    index = index.reshape(-1)
+    thumbs = np.frombuffer(b"".join(distinct), dtype=np.uint8).reshape(len(distinct), -1)
     half = THUMB // 2
-    means = distinct.reshape(-1, 2, half, 2, half, 3).mean(axis=(2, 4)).reshape(len(distinct), -1)
-    tree = cKDTree(means)
-    pairs = np.empty((0, 2), dtype=np.int64)
+    quarters = thumbs.reshape(-1, 2, half, 2, half, 3).mean(axis=(2, 4), dtype=np.float32).reshape(len(thumbs), -1)
+    tree = cKDTree(quarters)
+    near = np.empty((0, 2), dtype=np.int64)
     if tree.count_neighbors(tree, NEAR, p=np.inf) <= MOST_PAIRS:
         pairs = tree.query_pairs(NEAR, p=np.inf, output_type="ndarray")
-    apart = [np.abs(distinct[a].astype(np.int16) - distinct[b]).max() for a, b in pairs]
-    near = pairs[np.array(apart, dtype=np.int64) <= DIFFERS] if len(pairs) else pairs
-    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(distinct), len(distinct)))
+        near = pairs[[bool(np.abs(thumbs[a].astype(np.int16) - thumbs[b]).max() <= DIFFERS) for a, b in pairs]]
+    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(thumbs), len(thumbs)))
     _, group_of = connected_components(graph, directed=False)
+    sizes = np.bincount(group_of[[number for _, number in members]])
     groups: dict[int, list[str]] = {}
-    for (content, _), number in zip(seen, group_of[index], strict=True):
-        groups.setdefault(int(number), []).append(content)
-    return sorted((group for group in groups.values() if len(group) > 1), key=lambda group: (-len(group), group))
+    for content, number in members:
+        if sizes[group_of[number]] > 1:
+            groups.setdefault(int(group_of[number]), []).append(content)
+    return sorted(groups.values(), key=lambda group: (-len(group), group))
 
 
 def _write(path: Path, found: Looks) -> None:

@@ -223,7 +223,7 @@ def _looks(report: Report, used: list[Scanned], looks: Looks, data: DataConfig) 
         (c for c, look in seen.items() if look.width * look.height > MAX_PIXELS))  # fmt: skip
     say("not drawn in full", "{n} SVG files link other files or hold HTML, which is not drawn; embed what they show",
         (c for c, look in seen.items() if look.links))  # fmt: skip
-    say("", "{n} SVG files hold text, drawn with this machine's fonts; turn it into paths where that matters",
+    say("", "{n} SVG files hold text, drawn with this machine's fonts or DejaVu Sans; as paths it would be sure",
         (c for c in seen if entries[c].item.rendering.fonts))  # fmt: skip
     animated = [c for c, look in seen.items() if look.frames > 1]
     if animated:
@@ -237,16 +237,18 @@ def _looks(report: Report, used: list[Scanned], looks: Looks, data: DataConfig) 
             say("", "{n} of them have a first frame that shows little, and another one is used", other_frame)
     say("", "{n} small images with few colours are enlarged without blur, as pixel art (data.resample=smooth blurs)",
         (c for c in seen if entries[c].item.rendering.nearest))  # fmt: skip
-    names_of = defaultdict(set)
+    first_of: dict[str, str] = {}
+    same: dict[str, list[str]] = {}
     for entry in used:
-        names_of[entry.content].add(entry.item.name)
-    same = [content for content, names in names_of.items() if len(names) > 1]
+        if (first := first_of.setdefault(entry.content, entry.item.name)) != entry.item.name:
+            same.setdefault(entry.content, [first]).append(entry.item.name)
     if same:
-        copies = sum(len(names_of[content]) - 1 for content in same)
+        copies = sum(len(set(names)) - 1 for names in same.values())
         report.advice.append(
             f"{copies:,} files hold the same image as another, byte for byte, and it counts as often "
-            f"({_some(sorted(names_of[same[0]]))})"
+            f"({_some(next(iter(same.values())))})"
         )
+    del first_of, same
     groups = near_duplicates(looks, seen)
     for group in groups:
         for content in group:
