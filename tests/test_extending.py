@@ -92,6 +92,17 @@ def test_every_command_of_the_document_trains(elsewhere: Path, tiny_sd: Path) ->
     assert any("validation_worst" in line for line in logged)
 
 
+def test_the_commands_that_draw_draw(elsewhere: Path) -> None:
+    drawn = [line for line in COMMANDS if line.startswith("emote ")]
+    assert len(drawn) == 1 and len(drawn) + len(TRAINED) == len(COMMANDS)
+    command = [sys.executable, "-m", *shlex.split(drawn[0]), "output=drawn", "device=cpu"]
+    done = subprocess.run(
+        command, cwd=elsewhere, env=environment(elsewhere), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(elsewhere.glob("drawn/**/*.png"))) >= 1
+
+
 def test_what_another_package_offers_is_explained_and_checked(elsewhere: Path) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "train.py"), *words]

@@ -60,7 +60,7 @@ def emote(environment: Path, tmp_path: Path) -> Emote:
 def test_the_installed_command_knows_its_configuration_and_its_own_name(emote: Emote, environment: Path) -> None:
     text = emote("train", "--help")
     assert "emote train experiment=quickstart" in text and "python train.py" not in text
-    assert "wandb: false" in emote("train", "experiment=smoke", "--cfg", "job")
+    assert "name: smoke" in emote("train", "experiment=smoke", "--cfg", "job")
     assert "Draw images" in emote("generate", "--help")
     told = emote("doctor")
     assert re.search(rf"^  emote  +{re.escape(str(environment))}/lib/.*/emote$", told, re.MULTILINE)

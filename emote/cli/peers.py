@@ -14,6 +14,7 @@ for _keys, _words in {
         "num_inference_steps sample_steps sampling_steps denoising_steps",
     ("guidance_scale", "callbacks.samples.guidance_scale"): "cfg cfg_scale guidance scale_cfg classifier_free_guidance",
     ("scheduler",): "sampler sampler_name sample_sampler noise_scheduler",
+    ("trainer.optimizer",): "optimizer_type optim",
     ("trainer.schedule",): "lr_scheduler lr_scheduler_type scheduler_type",
     ("trainer.warmup_steps",): "lr_warmup_steps warmup num_warmup_steps",
     ("trainer.batch_size", "batch_size"): "train_batch_size bs batch per_device_train_batch_size",

@@ -68,7 +68,8 @@ def test_every_optimizer_moves_what_has_a_gradient(
     name: str, make_config: MakeConfig, parameters: dict[str, torch.nn.Parameter]
 ) -> None:
     pytest.importorskip({"prodigy": "prodigyopt", "schedule_free": "schedulefree"}.get(name, "torch"))
-    optimizer = made(make_config("experiment=smoke", **{"trainer.optimizer": name}), **parameters)
+    asked = {"trainer.optimizer": name, "trainer.learning_rate": 1 if name == "prodigy" else 3e-4}
+    optimizer = made(make_config("experiment=smoke", **asked), **parameters)
     if hasattr(optimizer, "train"):
         optimizer.train()
     for parameter in parameters.values():

@@ -102,7 +102,7 @@ def count_work(
         encode_flops=encode.flops / encoded,
         decode_flops=decode.flops / decoded,
         caption_flops=2 * tokens * in_layers,
-        modules=len(adapter) // 2,
+        modules=sum(".lora_A." in name for name in adapter),
         trainable=learning,
         frozen=frozen,
         latent_shape=latent_shape,
