@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import unicodedata
 import zipfile
@@ -113,7 +114,8 @@ class Archive(Files):
             if entry.file_size > MOST_BYTES:
                 raise OSError(f"it unpacks to {entry.file_size:,} bytes, over the limit of {MOST_BYTES:,}")
             return self._zip.read(entry)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, LookupError,
+                ValueError) as error:  # fmt: skip
             raise OSError(f"its part of the archive cannot be unpacked: {error}") from error
 
 
