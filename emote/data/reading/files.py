@@ -13,6 +13,9 @@ from pathlib import Path
 from emote.util.errors import ConfigError
 
 MOST_BYTES = 1 << 30  # of one file of an archive: above it, more likely a decompression bomb than an image
+# what zipfile raises for a part that cannot be unpacked
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, LookupError,
+           ValueError)  # fmt: skip
 ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -114,8 +117,7 @@ class Archive(Files):
             if entry.file_size > MOST_BYTES:
                 raise OSError(f"it unpacks to {entry.file_size:,} bytes, over the limit of {MOST_BYTES:,}")
             return self._zip.read(entry)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, LookupError,
-                ValueError) as error:  # fmt: skip
+        except DAMAGED as error:
             raise OSError(f"its part of the archive cannot be unpacked: {error}") from error
 
 
