@@ -20,6 +20,7 @@ class Estimate:
     value: float
     interval_95: tuple[float, float] | None
     concepts: int
+    standard_error: float = 0.0
 
     @property
     def half_width(self) -> float:
@@ -121,5 +122,6 @@ def over_runs(figures: Sequence[LeaveOneOut]) -> Estimate:
 def _student(value: float, variance: float, freedom: float, concepts: int) -> Estimate:
     from scipy.stats import t  # late: it takes a second
 
-    half = float(t.ppf(0.975, freedom)) * variance**0.5
-    return Estimate(value, (value - half, value + half), concepts)
+    error = variance**0.5
+    half = float(t.ppf(0.975, freedom)) * error
+    return Estimate(value, (value - half, value + half), concepts, error)

@@ -3,19 +3,47 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops
 
-from emote.evaluation.copies import as_pixels, beyond_null, closest_pairs, distances, nearest_ratio
+from emote.evaluation.copies import (
+    SHIFT_PX,
+    Nearest,
+    _distances,
+    as_pixels,
+    beyond_null,
+    closest_pairs,
+    find_nearest,
+    nearest_ratio,
+)
 from tests.evaluation.drawings import blobs
 
 
 def test_a_copy_is_at_0_and_a_copy_moved_by_two_pixels_nearly() -> None:
-    images = blobs(6, side_px=128)
+    images = blobs(40, side_px=128)
     moved = [ImageChops.offset(image, 2, -2) for image in images]
-    training = as_pixels(images)
-    apart = distances(training, training)
-    assert np.abs(np.diag(apart)).max() < 1e-3
-    shifted = distances(as_pixels(moved), training)
-    assert shifted.argmin(1).tolist() == list(range(6))
-    assert np.diag(shifted).max() < 0.1 * apart[~np.eye(6, dtype=bool)].min()
+    training, concepts = as_pixels(images), [str(number) for number in range(40)]
+    same = find_nearest(training, training, concepts)
+    assert same.training_N.tolist() == list(range(40)) and same.distance_N.max() < 2e-3
+    shifted = find_nearest(as_pixels(moved), training, concepts)
+    assert shifted.training_N.tolist() == list(range(40))
+    assert shifted.distance_N.max() < 0.1 * shifted.next_N.min()
+
+
+def test_the_nearest_is_that_of_a_search_through_all_at_full_size() -> None:
+    training, images = as_pixels(blobs(60, seed=1)), as_pixels(blobs(12, seed=2))
+    concepts = [str(number // 2) for number in range(60)]
+    found, everything = find_nearest(images, training, concepts), _distances(images, training, SHIFT_PX)
+    assert (found.distance_N <= everything.min(1) * 1.02 + 1e-6).all()
+    assert (found.training_N == everything.argmin(1)).mean() >= 0.9
+
+
+def test_the_images_of_a_concept_can_be_left_out() -> None:
+    training = as_pixels(blobs(6))
+    found = find_nearest(training, training, list("aabbcc"), not_of=list("aabbcc"))
+    assert all(found.training_N[row] // 2 != row // 2 for row in range(6)) and found.distance_N.min() > 0.01
+
+
+def test_without_any_other_image_nothing_is_near() -> None:
+    training = as_pixels(blobs(1))
+    assert find_nearest(training, training, ["a"], not_of=["a"]).distance_N.tolist() == [np.inf]
 
 
 def test_beyond_the_null_is_what_is_nearer_than_its_first_percent() -> None:
@@ -30,12 +58,12 @@ def test_of_honest_images_one_in_a_hundred_is_beyond() -> None:
 
 
 def test_the_ratio_is_to_another_concept_than_the_nearest_ones() -> None:
-    line = np.array([[0.1, 0.12, 0.4]])
-    assert nearest_ratio(line, ["cat", "cat", "dog"]).tolist() == [0.25]
+    found = Nearest(np.array([0, 0, 0]), np.array([0.1, 0.2, 0.1]), np.array([0.4, 0.2, np.inf]))
+    assert nearest_ratio(found).tolist() == [0.25, 1.0, 1.0]
 
 
 def test_the_closest_pairs_come_first() -> None:
-    found = closest_pairs(np.array([[0.5, 0.2], [0.1, 0.9]]), 5)
+    found = closest_pairs(Nearest(np.array([1, 0]), np.array([0.2, 0.1]), np.array([0.5, 0.9])), 5)
     assert [(pair.image, pair.training) for pair in found] == [(1, 0), (0, 1)]
 
 
