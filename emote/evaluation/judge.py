@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch.nn import functional as F
+from yaml import YAMLError
 
 from emote.models.presets import PRESETS
 from emote.util.errors import ConfigError
@@ -44,17 +46,24 @@ class JudgeConfig:
 
 
 def judge_named(name: str) -> JudgeConfig:
-    """What `judge=` says: an option of conf/evaluation. Raises ConfigError, with the nearest name."""
+    """What `judge=` says: an option of conf/evaluation, or a YAML file that is as they are.
+
+    Raises ConfigError, with the nearest name.
+    """
     known = sorted(path.stem for path in JUDGES.glob("*.yaml"))
-    if name not in known:
+    file = Path(name).expanduser() if name.endswith(".yaml") else JUDGES / f"{name}.yaml"
+    if not name or not file.is_file():
         close = nearest(name, known)
         hint = f"; did you mean {close}?" if close else ""
-        raise ConfigError(f"judge must be one of {', '.join(known)}, got {name or 'nothing'}{hint}")
-    told: dict[str, Any] = dict(OmegaConf.load(JUDGES / f"{name}.yaml"))
+        raise ConfigError(f"judge must be one of {', '.join(known)} or a YAML file, got {name or 'nothing'}{hint}")
+    try:
+        told = OmegaConf.to_container(OmegaConf.load(file))
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise ConfigError(f"judge: {file} cannot be read: {str(error).splitlines()[0]}") from error
     names = {entry.name for entry in fields(JudgeConfig)} - {"name"}
-    if set(told) != names or PLACE not in str(told["caption"]):
-        raise ConfigError(f"{JUDGES / name}.yaml must have the keys {', '.join(sorted(names))}, caption with {PLACE}")
-    return JudgeConfig(name, str(told["towers"]), told["eye"], str(told["caption"]), tuple(map(str, told["away"])))
+    if not isinstance(told, dict) or set(told) != names or PLACE not in str(told["caption"]):
+        raise ConfigError(f"judge: {file} must have the keys {', '.join(sorted(names))}, and {PLACE} in its caption")
+    return JudgeConfig(file.stem, str(told["towers"]), told["eye"], str(told["caption"]), tuple(map(str, told["away"])))
 
 
 def judge_of(base_path: str) -> str:

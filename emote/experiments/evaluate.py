@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emote.config import Accelerator, Precision, Source, key
+from emote.config import Accelerator, Precision, key
 from emote.util.errors import ConfigError
 
 SCALES = [0.25, 0.5, 0.75, 1.0, 1.25]
@@ -24,7 +24,8 @@ SCALES = [0.25, 0.5, 0.75, 1.0, 1.25]
 class EvaluateOptions:
     runs: list[str] = key("runs, adapter files or Hub names to compare: [a, b]", default=[])
     run: str | None = key("one of these alone; left out with runs=: the newest run", default=None)
-    data: Source | None = key("the real images; left out: those that the run was trained on", default=None)
+    data: str | None = key("source of the real images (openmoji, twemoji, folder, …); left out: the run's own",
+                           default=None)  # fmt: skip
     data_path: str | None = key("folder or Hub name, where data=folder or data=hub", default=None)
     judge: str | None = key("mini or sd15 (conf/evaluation); left out: that of the base model", default=None)
     prompts: int = key("how many concepts are drawn, half of them held-out ones where there are so many",

@@ -12,20 +12,21 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from emote.config import DataConfig, Source
+from emote.config import SOURCE, DataConfig
 from emote.evaluation.judge import JudgeConfig, judge_named, judge_of
 from emote.evaluation.reference import Prompt, Reference, read_reference
 from emote.experiments.evaluate import EvaluateOptions
 from emote.inference.request import Request
-from emote.inference.resolve_adapter import CONFIG_FILE, LATEST, Adapter, find_adapter
+from emote.inference.resolve_adapter import CONFIG_FILE, Adapter, find_adapter
 from emote.models.presets import Base, find_base
+from emote.runs.find import LATEST
 from emote.util.errors import ConfigError
 
 AGAIN_PROMPTS, AGAIN_SEEDS = 24, 4  # for diversity
 DEFAULT_DATA: dict[str, Any] = {
     "path": None, "revision": None, "split": "train", "image_column": "image", "text_column": "text",
     "caption": "An emoji of {text}", "background": "white", "background_caption": None, "fit": "pad", "margin": None,
-    "flip": False, "held_out": 0.2, "max_items": None, "on_bad_item": "skip",
+    "flip": False, "held_out": 0.2, "max_items": None, "on_bad_item": "skip", "options": {},
 }  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def plan_evaluation(options: EvaluateOptions) -> Plan:
             )
     base = find_base(first.base, Path(options.cache_dir))
     data = _data_of(options, adapters, base)
-    template = data.caption.replace("{style}", data.source.value)
+    template = data.caption.replace("{style}", str(data.source))
     judge = judge_named(options.judge or judge_of(first.base.path))
     reference = read_reference(data, template)
     prompts = reference.names.prompts(options.prompts, options.seed)
@@ -136,9 +137,11 @@ def _data_of(options: EvaluateOptions, adapters: Sequence[Adapter], base: Base) 
     """The set that all runs were trained on, or what the words name instead."""
     if options.data is not None:
         template = next((adapter.caption for adapter in adapters if adapter.caption), DEFAULT_DATA["caption"])
-        told = DEFAULT_DATA | {"source": options.data.value, "path": options.data_path, "caption": template}
-        if options.data in (Source.folder, Source.hub) and not options.data_path:
-            raise ConfigError(f"data={options.data.value} needs to know which: set data_path=")
+        if problem := SOURCE.problem("data", options.data):
+            raise ConfigError(problem)
+        told = DEFAULT_DATA | {"source": options.data, "path": options.data_path, "caption": template}
+        if (what := getattr(SOURCE.load(options.data), "PATH", None)) and not options.data_path:
+            raise ConfigError(f"data_path must name {what} when data={options.data}, got nothing; set data_path=")
         return _as_data({**told, "resolution": adapters[0].resolution or base.side_px}, "data")
     if options.data_path is not None:
         raise ConfigError("data_path says nothing without data=; set data=folder or data=hub")

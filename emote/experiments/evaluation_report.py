@@ -78,7 +78,7 @@ def _facts(result: EvaluationResult) -> dict[str, Any]:
     return {
         "base_model": plan.base.label,
         "judge": plan.judge.towers,
-        "set": plan.data.source.value,
+        "set": str(plan.data.source),
         "concepts_in_set": result.measures.names.concept_count,
         "prompts": len(plan.prompts),
         "held_out_prompts": sum(prompt.held_out for prompt in plan.prompts),
@@ -142,7 +142,7 @@ def answers(result: EvaluationResult) -> list[str]:
             found = each.recommended
             lines.append(f"Recommended strength of {each.adapter.label}: {found.lora_scale:g}; {found.reason}.")
         elif each.curve:
-            lines.append(f"No strength of {each.adapter.label} brings its images nearer to the real style.")
+            lines.append(f"No strength of {each.adapter.label} is shown to bring its images nearer to the real style.")
     return lines
 
 

@@ -62,13 +62,14 @@ class Recommended:
 def recommend(points: Sequence[CurvePoint]) -> Recommended | None:
     """Of all points within one standard error of the highest score, the one that is nearest to the adapter as trained.
 
-    The error is that of the paired difference. None where there are no points, or where no strength brings the images
-    nearer to the real style.
+    The error is that of the paired difference. None where there are no points, or where the best of them is not
+    shown to be nearer to the real style than the base.
     """
     if not points:
         return None
     best = max(points, key=lambda point: point.score.value)
-    if best.score.value <= 0:
+    way = best.share.estimate()
+    if way.interval_95 is None or way.interval_95[0] <= 0:
         return None
 
     def is_as_good(point: CurvePoint) -> bool:
