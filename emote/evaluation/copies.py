@@ -13,6 +13,7 @@ SHIFT_PX = 2  # of SIDE_PX, in each direction: 4 of 128
 PAPER = 255.0
 COARSE_PX, COARSE_SHIFT_PX = 16, 1
 CONCEPTS, OF_EACH = 16, 2  # that are looked at closely
+COPIED_BELOW = 0.5
 BATCH = 32  # images at a time, each in all its shifts
 
 
@@ -116,15 +117,14 @@ def beyond_null(nearest_N: np.ndarray, null_N: np.ndarray, percent: float = 1.0)
     return (nearest_N < np.percentile(null_N, percent)).astype(np.float64)
 
 
-def nearest_ratio(nearest: Nearest) -> np.ndarray:
-    """[N]: the distance to the nearest training image ÷ that to the nearest one of another concept than its.
+def much_nearer(nearest: Nearest) -> np.ndarray:
+    """[N]: 1 where the nearest training image is at less than half the distance of the next concept's, else 0.
 
-    Near 0 for a copy; near 1 where it is as far from the next concept, as an image is that was not copied. 1 where
-    there is no other concept.
+    For an image of a concept that was trained on, which may well be nearest to its own training image: one that was
+    not copied is about as far from the next concept. 0 where there is no other concept.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio_N = nearest.distance_N / nearest.next_N
-    return np.where(np.isfinite(nearest.next_N) & (nearest.next_N > 0), ratio_N, 1.0)
+    apart = np.isfinite(nearest.next_N) & (nearest.next_N > 0)
+    return (apart & (nearest.distance_N < COPIED_BELOW * nearest.next_N)).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ MEASURES = {
         Measure("style_kid", "distance to the real style (polynomial)", Better.lower),
         Measure("style_share", "share of the way to the real style", Better.higher, True),
         Measure("drift", "moved away outside the set", Better.lower),
-        Measure("copies", "nearer to a training image than 99 % of real ones", Better.lower, True),
-        Measure("nearest_ratio", "nearest ÷ next concept's training image", Better.higher),
+        Measure("copies", "copied among held-out concepts", Better.lower, True),
+        Measure("copies_trained", "copied among training concepts", Better.lower, True),
         Measure("diversity", "difference between seeds", Better.higher),
         Measure("usable", "usable in a pack", Better.higher, True),
     )
@@ -228,8 +228,8 @@ class Measures:
             found["copies"] = mean_over(beyond_N, [prompts[row].concept for row in held])
         trained = [row for row, prompt in enumerate(prompts) if not prompt.held_out]
         if trained:
-            ratio_N = copies.nearest_ratio(nearest)[trained]
-            found["nearest_ratio"] = mean_over(ratio_N, [prompts[row].concept for row in trained])
+            copied_N = copies.much_nearer(nearest)[trained]
+            found["copies_trained"] = mean_over(copied_N, [prompts[row].concept for row in trained])
         return found
 
 

@@ -11,7 +11,7 @@ from emote.evaluation.copies import (
     beyond_null,
     closest_pairs,
     find_nearest,
-    nearest_ratio,
+    much_nearer,
 )
 from tests.evaluation.drawings import blobs
 
@@ -57,9 +57,9 @@ def test_of_honest_images_one_in_a_hundred_is_beyond() -> None:
     assert abs(beyond_null(images, null).mean() - 0.01) < 0.002
 
 
-def test_the_ratio_is_to_another_concept_than_the_nearest_ones() -> None:
-    found = Nearest(np.array([0, 0, 0]), np.array([0.1, 0.2, 0.1]), np.array([0.4, 0.2, np.inf]))
-    assert nearest_ratio(found).tolist() == [0.25, 1.0, 1.0]
+def test_a_copy_is_much_nearer_than_the_next_concept() -> None:
+    found = Nearest(np.array([0, 0, 0, 0]), np.array([0.1, 0.2, 0.1, 0.0]), np.array([0.4, 0.3, np.inf, 0.0]))
+    assert much_nearer(found).tolist() == [1, 0, 0, 0]
 
 
 def test_the_closest_pairs_come_first() -> None:
