@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from emote.util.hints import nearest
 
 JUDGES = PRESETS.parent / "evaluation"
 BATCH = 64
+JUDGE_SIDE_PX = 128  # of the miniature's judge, whose image tower takes any size
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 PLACE = "{text}"
@@ -72,15 +74,12 @@ def judge_of(base_path: str) -> str:
 
 
 class ImageJudge:
-    """Embeds images and names to one space, and images alone to another in which likeness is compared.
+    """Embeds images and names to one space, and images alone to another in which likeness is compared."""
 
-    Raises ConfigError where a tower cannot be had.
-    """
-
-    def __init__(self, config: JudgeConfig, device: torch.device | str = "cpu") -> None:
-        self.config, self.device = config, torch.device(device)
-        self._towers = load_towers(config.towers, self.device)
-        self._eye = load_eye(config.eye, self.device) if config.eye else self._towers.embed_images
+    def __init__(self, config: JudgeConfig, device: torch.device | str = "cpu", fetch: bool = True) -> None:
+        """fetch: whether what is not on this machine is downloaded. Raises ConfigError where a tower cannot be had."""
+        self.config, self.device, self.fetch = config, torch.device(device), fetch
+        self._towers = load_towers(config.towers, self.device, fetch)
 
     @property
     def label(self) -> str:
@@ -93,6 +92,12 @@ class ImageJudge:
     def embed_likeness(self, images: Sequence[Image.Image]) -> np.ndarray:
         """[N, E], unit vectors, float32: where images that look alike are near."""
         return _in_batches(self._eye, images)
+
+    @cached_property
+    def _eye(self) -> Callable[[Sequence[Image.Image]], torch.Tensor]:
+        # late: a look at whether images are recognised does not need it
+        config = self.config
+        return load_eye(config.eye, self.device, self.fetch) if config.eye else self._towers.embed_images
 
     def embed_names(self, names: Sequence[str]) -> np.ndarray:
         """[M, D], unit vectors, float32."""
@@ -129,15 +134,16 @@ class Preparation:
         return (pixels - torch.tensor(self.mean).view(3, 1, 1)) / torch.tensor(self.deviation).view(3, 1, 1)
 
 
-def load_towers(name: str, device: torch.device) -> Towers:
-    """From a folder in the miniature's layout (tokenizer, text_encoder, image_encoder), or of a CLIP as Hub names are.
-
-    Raises ConfigError.
+def load_towers(name: str, device: torch.device, fetch: bool = True) -> Towers:
+    """From a base model's folder with a judge in it (or with an image encoder, where it has no judge of its own), or
+    from a CLIP, a folder or a Hub name. Raises ConfigError.
     """
     path = _find(name)
+    if path and (path / "judge").is_dir():
+        return _load_judge(path, device)
     if path and (path / "image_encoder").is_dir():
         return _load_parts(path, device)
-    return _load_clip(str(path or name), device)
+    return _load_clip(str(path or name), device, fetch)
 
 
 def _find(name: str) -> Path | None:
@@ -148,6 +154,31 @@ def _find(name: str) -> Path | None:
     if not HUB_NAME.fullmatch(name):
         raise ConfigError(f"judge: {name} is no folder here and no Hub name")
     return None
+
+
+def _load_judge(path: Path, device: torch.device) -> Towers:
+    """judge/text, judge/vision and the projection of the latter; its words are cut as those of the base model."""
+    from safetensors.torch import load_file
+    from transformers import AutoModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    folder = path / "judge"
+    tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer")
+    text = CLIPTextModelWithProjection.from_pretrained(folder / "text", use_safetensors=True)
+    vision = AutoModel.from_pretrained(folder / "vision", use_safetensors=True)
+    text, vision = text.float().to(device).eval(), vision.float().to(device).eval()
+    projection_PD = load_file(folder / "projection.safetensors")["visual_projection.weight"].float().to(device)
+    prepare = Preparation(getattr(vision.config, "image_size", JUDGE_SIDE_PX))
+
+    @torch.inference_mode()
+    def embed_images(images: Sequence[Image.Image]) -> torch.Tensor:
+        pooled = vision(pixel_values=prepare(images).to(device)).pooler_output.flatten(1)
+        return F.normalize(pooled @ projection_PD.T, dim=-1)
+
+    @torch.inference_mode()
+    def embed_texts(texts: Sequence[str]) -> torch.Tensor:
+        return F.normalize(text(_tokenize(tokenizer, texts).to(device)).text_embeds, dim=-1)
+
+    return Towers(embed_images, embed_texts)
 
 
 def _load_parts(path: Path, device: torch.device) -> Towers:
@@ -174,12 +205,13 @@ def _load_parts(path: Path, device: torch.device) -> Towers:
     return Towers(embed_images, embed_texts)
 
 
-def _load_clip(name: str, device: torch.device) -> Towers:
+def _load_clip(name: str, device: torch.device, fetch: bool) -> Towers:
     from transformers import AutoTokenizer, CLIPModel
 
-    clip = _from_pretrained(lambda: CLIPModel.from_pretrained(name, use_safetensors=True), name).float()
+    here: dict[str, Any] = {"local_files_only": not fetch}
+    clip = _from_pretrained(lambda: CLIPModel.from_pretrained(name, use_safetensors=True, **here), name).float()
     clip = clip.to(device).eval()
-    tokenizer = _from_pretrained(lambda: AutoTokenizer.from_pretrained(name), name)
+    tokenizer = _from_pretrained(lambda: AutoTokenizer.from_pretrained(name, **here), name)
     prepare = _preparation(name, clip.config.vision_config.image_size)
 
     @torch.inference_mode()
@@ -195,13 +227,15 @@ def _load_clip(name: str, device: torch.device) -> Towers:
     return Towers(embed_images, embed_texts)
 
 
-def load_eye(name: str, device: torch.device) -> Callable[[Sequence[Image.Image]], torch.Tensor]:
+def load_eye(name: str, device: torch.device, fetch: bool = True) -> Callable[[Sequence[Image.Image]], torch.Tensor]:
     """An image model by itself, such as DINOv2: images to the unit vectors of its first token. Raises ConfigError."""
     from transformers import AutoModel
 
     found = str(_find(name) or name)
-    model = _from_pretrained(lambda: AutoModel.from_pretrained(found, use_safetensors=True), name).float()
-    model = model.to(device).eval()
+    model = _from_pretrained(
+        lambda: AutoModel.from_pretrained(found, use_safetensors=True, local_files_only=not fetch), name
+    )
+    model = model.float().to(device).eval()
     prepare = _preparation(found, 224)
 
     @torch.inference_mode()

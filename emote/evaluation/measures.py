@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from emote.evaluation import copies, spread
+from emote.evaluation import spread
+from emote.evaluation.copies import Nearest, as_pixels, beyond_null, find_nearest, much_nearer
 from emote.evaluation.jackknife import LeaveOneOut, combine, mean_over, ratio
 from emote.evaluation.judge import ImageJudge
 from emote.evaluation.mmd import Kernel, RbfKernel, median_bandwidth, mmd2, polynomial_kernel, share_of_way
@@ -91,7 +92,7 @@ class Measured:
     ranks_N: np.ndarray
     guesses: list[str]
     usable: list[Usable]
-    nearest: copies.Nearest
+    nearest: Nearest
     away_ND: np.ndarray | None = None
 
 
@@ -151,7 +152,7 @@ class Measures:
             "style_mmd2": RbfKernel(median_bandwidth(self._real_style_ND)),
             "style_kid": polynomial_kernel,
         }
-        self._training_pixels = copies.as_pixels(training.images)
+        self._training_pixels = as_pixels(training.images)
 
     @cached_property
     def null_N(self) -> np.ndarray:
@@ -165,9 +166,9 @@ class Measures:
             [self._nearest(part.images, part.concepts).distance_N for part in (reference.held_out, reference.examples)]
         )
 
-    def _nearest(self, images: Sequence[Image.Image], not_of: Sequence[str] | None = None) -> copies.Nearest:
-        pixels = copies.as_pixels(images)
-        return copies.find_nearest(pixels, self._training_pixels, self.reference.training.concepts, not_of)
+    def _nearest(self, images: Sequence[Image.Image], not_of: Sequence[str] | None = None) -> Nearest:
+        pixels = as_pixels(images)
+        return find_nearest(pixels, self._training_pixels, self.reference.training.concepts, not_of)
 
     def of(self, drawings: Drawings) -> Measured:
         """Every figure that needs no other drawings to compare with."""
@@ -198,6 +199,10 @@ class Measures:
         """The figures of a curve: recognised, and in style."""
         return recognised(self.names.ranks(images, concepts), concepts) | self.style(images, concepts)
 
+    def copies(self, drawings: Drawings) -> Figures:
+        """What is too near to training images."""
+        return self._copies(self._nearest(drawings.images), drawings.prompts)
+
     def oddness(self, images: Sequence[Image.Image]) -> np.ndarray:
         """[N]: how much nearer each image is to the others of these than to the real style: the witness of MMD²."""
         style_ND, kernel = self._space(style_features(images)), self._kernels["style_mmd2"]
@@ -220,15 +225,15 @@ class Measures:
             for key, kernel in self._kernels.items()
         }
 
-    def _copies(self, nearest: copies.Nearest, prompts: Sequence[Prompt]) -> Figures:
+    def _copies(self, nearest: Nearest, prompts: Sequence[Prompt]) -> Figures:
         found: Figures = {}
         held = [row for row, prompt in enumerate(prompts) if prompt.held_out]
         if held:
-            beyond_N = copies.beyond_null(nearest.distance_N[held], self.null_N)
+            beyond_N = beyond_null(nearest.distance_N[held], self.null_N)
             found["copies"] = mean_over(beyond_N, [prompts[row].concept for row in held])
         trained = [row for row, prompt in enumerate(prompts) if not prompt.held_out]
         if trained:
-            copied_N = copies.much_nearer(nearest)[trained]
+            copied_N = much_nearer(nearest)[trained]
             found["copies_trained"] = mean_over(copied_N, [prompts[row].concept for row in trained])
         return found
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
-from emote.evaluation.judge import JUDGES, ImageJudge, judge_named, judge_of
+from emote.evaluation.judge import JUDGES, ImageJudge, judge_named, judge_of, load_towers
 from emote.util.errors import ConfigError
+from tests.conftest import build_tiny_tokenizer
 from tests.evaluation.drawings import blobs
 from tests.evaluation.judges import build_tiny_judge
 
@@ -76,6 +78,27 @@ def test_towers_that_cannot_be_had_are_told(tmp_path: Path) -> None:
     (tmp_path / "none.yaml").write_text("towers: nowhere\neye: null\ncaption: '{text}'\naway: [a hill]\n")
     with pytest.raises(ConfigError, match="nowhere is no folder here and no Hub name"):
         ImageJudge(judge_named(str(tmp_path / "none.yaml")))
+
+
+def test_a_base_models_own_judge_is_preferred(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, ResNetConfig, ResNetModel
+
+    tokenizer = build_tiny_tokenizer(tmp_path / "tokenizer")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=tokenizer.model_max_length, projection_dim=12, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    CLIPTextModelWithProjection(text).save_pretrained(tmp_path / "judge" / "text")
+    vision = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    ResNetModel(vision).save_pretrained(tmp_path / "judge" / "vision")
+    save_file({"visual_projection.weight": torch.randn(12, 16)}, tmp_path / "judge" / "projection.safetensors")
+    (tmp_path / "image_encoder").mkdir()  # what the text encoder of the base model was taught with
+    towers = load_towers(str(tmp_path), torch.device("cpu"))
+    images, names = towers.embed_images(blobs(3)), towers.embed_texts(["cat", "dog"])
+    assert images.shape == (3, 12) and names.shape == (2, 12)
+    assert torch.allclose(images.norm(dim=1), torch.ones(3)) and torch.allclose(names.norm(dim=1), torch.ones(2))
 
 
 def test_the_miniature_has_its_own_judge() -> None:

@@ -55,7 +55,7 @@ def test_another_seed_chooses_others(data: DataConfig) -> None:
 
 def test_a_set_that_keeps_nothing_back_cannot_judge(data: DataConfig) -> None:
     data.held_out = 0.0
-    with pytest.raises(ConfigError, match="data.held_out must leave 2 concepts"):
+    with pytest.raises(ConfigError, match=r"data\.held_out must leave 2 concepts"):
         read_reference(data, data.caption)
 
 

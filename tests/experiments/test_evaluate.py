@@ -109,7 +109,7 @@ def test_the_recommended_strength_is_used_unless_another_is_typed(runs: Path, tm
         beside.write_text(json.dumps(facts | {"adapter_hash": "of another"}))
         assert find_adapter("weak", runs).lora_scale == 1.0
         beside.write_text(json.dumps(facts | {"recommended": {"lora_scale": "much"}}))
-        with pytest.raises(ConfigError, match="evaluation.json cannot be read"):
+        with pytest.raises(ConfigError, match=r"evaluation\.json cannot be read"):
             find_adapter("weak", runs)
     finally:
         beside.unlink()
