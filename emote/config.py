@@ -243,6 +243,14 @@ class ValidationConfig:
 
 
 @dataclass
+class EvaluationConfig:
+    prompts: int = key("at the end, images of so many concepts are judged beside the base model's; 0 for none",
+                       at_least=0)  # fmt: skip
+    from_steps: int = key("only of runs that go so far or further", at_least=1)
+    inference_steps: int = key("denoising steps of these images", at_least=1, at_most=1000)
+
+
+@dataclass
 class CheckpointConfig:
     every_steps: int = key("save the state each so many steps", at_least=1)
 
@@ -251,6 +259,7 @@ class CheckpointConfig:
 class CallbacksConfig:
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     extra: Dict[str, Any] = key("Lightning callbacks of your own, each with a _target_", default={})
 

@@ -59,7 +59,7 @@ MEASURES = {
         Measure("drift", "moved away outside the set", Better.lower),
         Measure("copies", "copied among held-out concepts", Better.lower, True),
         Measure("copies_trained", "copied among training concepts", Better.lower, True),
-        Measure("diversity", "difference between seeds", Better.higher),
+        Measure("diversity", "difference between seeds", Better.neither),
         Measure("usable", "usable in a pack", Better.higher, True),
     )
 }

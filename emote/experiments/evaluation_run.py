@@ -138,7 +138,7 @@ def _curve(plan: Plan, drawer: _Drawer, measures: Measures, adapter: Adapter) ->
             kept = drawer.draw_all(adapter if scale else None, requests, _what(adapter, scale))
             return measures.glance([one.image for one in kept], concepts)
 
-        scales = sorted({scale for scale in plan.options.scales if scale})
+        scales = sorted({scale for scale in plan.options.lora_scales if scale})
         if scales:
             base = at(0.0)
             points += [CurvePoint(scale, guidance_scale, at(scale), base) for scale in scales]

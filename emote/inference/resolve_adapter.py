@@ -61,10 +61,7 @@ class Adapter:
 
     @cached_property
     def short_hash(self) -> str:
-        """Of the file that A1111 would load: the one in kohya's format, where it lies beside."""
-        others = [file for file in self.file.parent.glob("*.safetensors") if file.name != ADAPTER_FILE]
-        file = others[0] if self.file.name == ADAPTER_FILE and len(others) == 1 else self.file
-        return tensor_hash(file)[:SHORT_HASH]
+        return adapter_hash(self.file)
 
 
 def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | None = None) -> Adapter:
@@ -117,6 +114,12 @@ def adapters_with_hash(short_hash: str, runs_dir: Path = Path("runs")) -> Iterat
             continue
         if adapter.short_hash == short_hash:
             yield adapter
+
+
+def adapter_hash(file: Path) -> str:
+    """Of the file that A1111 would load: the one in kohya's format, where it lies beside a run's own."""
+    others = [other for other in file.parent.glob("*.safetensors") if other.name != ADAPTER_FILE]
+    return tensor_hash(others[0] if file.name == ADAPTER_FILE and len(others) == 1 else file)[:SHORT_HASH]
 
 
 def tensor_hash(file: Path) -> str:

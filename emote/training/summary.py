@@ -14,6 +14,7 @@ from emote.lora.adapter import trainable
 from emote.runs.environment import device_name, git_revision, package_versions, peak_memory_bytes
 from emote.runs.identity import deliverable_key, plain
 from emote.runs.metrics_file import Row
+from emote.training.image_check import ImageCheck
 from emote.training.job import Job
 from emote.util.places import TRAIN
 from emote.util.timer import Timer
@@ -22,11 +23,18 @@ MEAN_OF_STEPS = 500  # as the reported run's losses
 
 
 def summarise(
-    job: Job, command: list[str], started_at: int, rows: Sequence[Row], compared: PairedResult | None, timer: Timer
+    job: Job,
+    command: list[str],
+    started_at: int,
+    rows: Sequence[Row],
+    compared: PairedResult | None,
+    timer: Timer,
+    checked: ImageCheck | None = None,
 ) -> dict[str, Any]:
     """All keys but `files`, which the delivery adds.
 
-    started_at: the step that this process found. rows: of metrics.csv. clock: of this process.
+    started_at: the step that this process found. rows: of metrics.csv. clock: of this process. checked: what was
+    seen of the images.
     """
     config, decision, prepared = job.config, job.decision, job.prepared
     seconds = [row["seconds"] for row in rows if "seconds" in row]
@@ -43,6 +51,7 @@ def summarise(
         "resumed_from_step": started_at or None,
         "train_loss": loss_means(rows),
         "validation_loss": compared.as_dict() if compared else {"base": None, "final": None},
+        "images": checked.as_dict() if checked else None,
         "seconds": timer.seconds(),
         "seconds_per_step": per_step,
         "images_per_second": config.trainer.batch_size / per_step,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from emote.experiments.evaluate import EvaluateOptions, evaluate
+from emote.experiments.evaluate import evaluate
+from emote.experiments.evaluation_options import EvaluateOptions
 from emote.experiments.evaluation_plan import DEFAULT_DATA, noise_seed
 from emote.inference.options import Options
 from emote.inference.plan import plan_images
@@ -48,7 +49,7 @@ def told(runs: Path, judge: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 def options(runs_dir: Path, tiny_judge: Path, cache: Path, **changes: Any) -> EvaluateOptions:
     values: dict[str, Any] = {
-        "prompts": 8, "inference_steps": 2, "scales": [0.5, 1.0], "curve_prompts": 6, "judge": str(tiny_judge),
+        "prompts": 8, "inference_steps": 2, "lora_scales": [0.5, 1.0], "curve_prompts": 6, "judge": str(tiny_judge),
         "runs_dir": str(runs_dir), "cache_dir": str(cache),
     }  # fmt: skip
     return EvaluateOptions(**(values | changes))
