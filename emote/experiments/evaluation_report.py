@@ -28,7 +28,7 @@ from emote.util.markdown import table
 
 PAGE, MARKDOWN, JSON, IMAGES = "report.html", "report.md", "evaluation.json", "report"
 SHOWN, WORST, CLOSEST = 12, 10, 10  # images on sheets
-DASH = "–"
+DASH, TO_BASE = "–", "to the base"
 
 
 def write_evaluation(result: EvaluationResult) -> Path:
@@ -149,7 +149,7 @@ def answers(result: EvaluationResult) -> list[str]:
 def _rows(result: EvaluationResult) -> tuple[list[str], list[list[str]]]:
     head = ["", "real images", "base"]
     for each in result.adapters:
-        head += [each.adapter.label, "to the base"]
+        head += [each.label, TO_BASE]
     rows = []
     for measure in MEASURES.values():
         cells = [measure.title, _cell(result.real.figures, measure), _cell(result.base.figures, measure)]
@@ -204,7 +204,7 @@ def number(value: float, measure: Measure) -> str:
 def as_document(result: EvaluationResult, images: Path) -> Document:
     """images: a folder for what is shown and lies nowhere yet."""
     plan = result.plan
-    labels = [each.adapter.label for each in result.adapters]
+    labels = [each.label for each in result.adapters]
     held = sum(prompt.held_out for prompt in plan.prompts)
     summary: list[Block] = [Text(line) for line in answers(result)]
     about = (
@@ -214,7 +214,13 @@ def as_document(result: EvaluationResult, images: Path) -> Document:
         f"`{plan.judge.towers}`. In brackets 95 % intervals over concepts; differences are paired by concept, prompt "
         "and noise, and “not shown” where 0 is within the interval. Real images are one of each held-out concept."
     )
-    sections = [Section("Figures", [Text(about), Table(*_rows(result))])]
+    head, rows = _rows(result)
+    figures = [column for column in range(len(head)) if head[column] != TO_BASE]
+    changes = [0, *(column for column in range(len(head)) if head[column] == TO_BASE)]
+    sections = [
+        Section("Figures", [Text(about), _columns(head, rows, figures)]),
+        Section("Difference to the base", [_columns([*head[:1], *_renamed(head)], rows, changes)]),
+    ]
     if len(result.adapters) > 1:
         sections.append(Section("Between adapters", [_pairs_table(result)]))
     if result.replicates:
@@ -226,6 +232,17 @@ def as_document(result: EvaluationResult, images: Path) -> Document:
     sections.append(Section("The worst by each measure", list(_worst(result))))
     sections.append(Section("What it cost", [Text(_cost(result))]))
     return Document(f"Evaluation of {', '.join(labels)}", summary, sections)
+
+
+def _renamed(head: Sequence[str]) -> list[str]:
+    """The columns of differences called as what they are of."""
+    return [head[column - 1] if name == TO_BASE else name for column, name in enumerate(head)][1:]
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]], chosen: Sequence[int]) -> Table:
+    """Some columns of a table, without the rows that say nothing in them."""
+    kept = [[row[column] for column in chosen] for row in rows]
+    return Table([head[column] for column in chosen], [row for row in kept if any(c != DASH for c in row[1:])])
 
 
 ABOUT_CLOSEST = (
@@ -241,7 +258,7 @@ def _pairs_table(result: EvaluationResult) -> Table:
         for measure in MEASURES.values():
             if measure.key in found:
                 text = show_difference(found[measure.key], measure)
-                rows.append([f"{one.adapter.label} − {other.adapter.label}", measure.title, text])
+                rows.append([f"{one.label} − {other.label}", measure.title, text])
     return Table(["", "", "difference"], rows)
 
 
@@ -269,7 +286,7 @@ def _curve(result: EvaluationResult) -> list[Block]:
         guidances = sorted({point.guidance_scale for point in each.curve})
         for guidance in guidances:
             points = [point for point in each.curve if point.guidance_scale == guidance]
-            label = each.adapter.label if len(guidances) == 1 else f"{each.adapter.label}, guidance {guidance:g}"
+            label = each.label if len(guidances) == 1 else f"{each.label}, guidance {guidance:g}"
             base = points[0].base["recognised_top5"].value
             bars = [
                 Bar(point.share.value, point.recognised.value, point.recognised.estimate().interval_95)
@@ -290,8 +307,8 @@ def _curve(result: EvaluationResult) -> list[Block]:
         return []
     text = (
         "Each line begins at the base model; its dots are strengths, weakest first. What one wants is far right and "
-        "high up. The score is the harmonic mean of what is kept of the base's recognised images and the share of the "
-        "way; the recommended strength is the nearest to 1 within one standard error of the highest score."
+        "high up. The recommended strength is the nearest to the real style of those that keep nine tenths of what "
+        "is recognised in the base's images; the score is the harmonic mean of what is kept and the share of the way."
     )
     svg = draw_curves(lines, "share of the way to the real style", "recognised within five")
     head = ["adapter", "strength", "recognised within five", "share of the way", "score"]
@@ -308,7 +325,7 @@ def _sheets(result: EvaluationResult) -> Iterator[Sheet]:
 
 
 def _sheet(result: EvaluationResult, title: str, rows: Sequence[int], labels: Sequence[str]) -> Sheet:
-    columns = ["base model", *(each.adapter.label for each in result.adapters)]
+    columns = ["base model", *(each.label for each in result.adapters)]
     files = [
         (label, [result.base_drawn[row].file, *(each.drawn[row].file for each in result.adapters)])
         for label, row in zip(labels, rows, strict=True)
@@ -327,7 +344,7 @@ def _closest(result: EvaluationResult, images: Path) -> Iterator[Block]:
             save_png(_as_rgb(training.images[pair.training]), file)
             label = f"{prompts[pair.image].text} · {training.names[pair.training]}, distance {pair.distance:.3f}"
             rows.append((label, [each.drawn[pair.image].file, file]))
-        title = f"The {len(rows)} closest of {each.adapter.label}"
+        title = f"The {len(rows)} closest of {each.label}"
         yield Sheet(f"closest-{number}.png", title, ["drawn", "training image"], rows)
 
 
@@ -338,7 +355,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _worst(result: EvaluationResult) -> Iterator[Block]:
     prompts = result.plan.drawn_prompts
     for each in result.adapters:
-        measured, label = each.measured, each.adapter.label
+        measured, label = each.measured, each.label
         order = np.argsort(-measured.ranks_N, kind="stable")[:WORST]
         labels = [f"{prompts[row].text}: rank {measured.ranks_N[row]:.0f}, taken for {measured.guesses[row]}"
                   for row in order]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +26,13 @@ from emote.util.progress import progress_bar
 
 @dataclass(frozen=True)
 class AdapterResult:
-    """drawn: in the order of the plan's drawn prompts. figures: of its own and against the base."""
+    """drawn: in the order of the plan's drawn prompts. figures: of its own and against the base.
+
+    label: as short as tells the adapters apart.
+    """
 
     adapter: Adapter
+    label: str
     drawn: list[Kept]
     measured: Measured
     figures: Figures
@@ -71,17 +76,14 @@ def run_evaluation(plan: Plan) -> EvaluationResult:
     base_drawings, base_drawn = drawer.draw(None, 0.0)
     base = measures.of(base_drawings)
     results = []
-    for adapter in plan.adapters:
+    for adapter, label in zip(plan.adapters, short_labels([each.label for each in plan.adapters]), strict=True):
         drawings, drawn = drawer.draw(adapter, plan.options.lora_scale)
         measured = measures.of(drawings)
         own = against_base(measured, base)
         curve = _curve(plan, drawer, measures, adapter)
-        results.append(
-            AdapterResult(
-                adapter, drawn, measured, measured.figures | own, differences(measured.figures, base.figures), curve,
-                recommend(curve),
-            )
-        )  # fmt: skip
+        to_base = differences(measured.figures, base.figures)
+        figures, recommended = measured.figures | own, recommend(curve)
+        results.append(AdapterResult(adapter, label, drawn, measured, figures, to_base, curve, recommended))
     costs = {
         "seconds": round(time.perf_counter() - began, 1),
         "seconds_drawing": round(drawer.seconds, 1),
@@ -89,6 +91,13 @@ def run_evaluation(plan: Plan) -> EvaluationResult:
         "peak_memory_bytes": peak_memory_bytes(image_generator.device),
     }
     return EvaluationResult(plan, measures, real, base, base_drawn, results, _replicates(plan, results), costs)
+
+
+def short_labels(labels: Sequence[str]) -> list[str]:
+    """Without identities and steps where the names alone differ: `quickstart` of `quickstart-e95ba875b33e/600`."""
+    bare = [re.sub(r"-[0-9a-f]{12}(?=/|$)", "", label) for label in labels]
+    shortest = [re.sub(r"/\d+$", "", label) for label in bare]
+    return next((found for found in (shortest, bare) if len(set(found)) == len(found)), list(labels))
 
 
 class _Drawer:

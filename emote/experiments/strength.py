@@ -10,7 +10,7 @@ from emote.evaluation.jackknife import LeaveOneOut, combine
 from emote.evaluation.measures import Figures
 from emote.evaluation.mmd import share_of_way
 
-AS_TRAINED = 1.0
+KEPT = 0.9  # an emoji that nobody recognises is none, in whatever style
 
 
 @dataclass(frozen=True)
@@ -60,35 +60,39 @@ class Recommended:
 
 
 def recommend(points: Sequence[CurvePoint]) -> Recommended | None:
-    """Of all points within one standard error of the highest score, the one that is nearest to the adapter as trained.
+    """Of the points that keep KEPT of what is recognised in the base's images, the nearest to the real style.
 
-    The error is that of the paired difference. None where there are no points, or where the best of them is not
-    shown to be nearer to the real style than the base.
+    A point keeps that much where it is within one standard error of it. Where none does, the highest score. None where
+    there are no points, or where the one that would be chosen is not shown to be nearer to the real style than the
+    base.
     """
     if not points:
         return None
-    best = max(points, key=lambda point: point.score.value)
-    way = best.share.estimate()
+
+    def keeps_enough(point: CurvePoint) -> bool:
+        kept = point.kept.estimate()
+        return kept.value + kept.standard_error >= KEPT
+
+    enough = [point for point in points if keeps_enough(point)]
+    if enough:
+        chosen = max(enough, key=lambda point: point.share.value)
+    else:
+        chosen = max(points, key=lambda point: point.score.value)
+    way = chosen.share.estimate()
     if way.interval_95 is None or way.interval_95[0] <= 0:
         return None
-
-    def is_as_good(point: CurvePoint) -> bool:
-        behind = combine(lambda a, b: a - b, best.score, point.score).estimate()
-        return behind.value <= behind.standard_error
-
-    as_good = [point for point in points if point is best or is_as_good(point)]
-    chosen = min(as_good, key=lambda p: (abs(p.lora_scale - AS_TRAINED), -p.score.value))
-    return Recommended(chosen.lora_scale, chosen.guidance_scale, _reason(chosen, best))
-
-
-def _reason(chosen: CurvePoint, best: CurvePoint) -> str:
-    text = (
-        f"at {chosen.lora_scale:g} it keeps {chosen.kept.value:.0%} of what is recognised in the base's images and is "
-        f"{chosen.share.value:.0%} of the way to the real style (harmonic mean {chosen.score.value:.2f}"
-    )
-    if chosen is best:
-        return f"{text}, the highest of the strengths that were tried)"
-    return f"{text}; {best.score.value:.2f} at {best.lora_scale:g} is within one standard error)"
+    kept, share = f"{chosen.kept.value:.0%}", f"{chosen.share.value:.0%}"
+    if enough:
+        reason = (
+            f"of the strengths that keep nine tenths of what is recognised in the base's images it is the nearest to "
+            f"the real style: it keeps {kept} and is {share} of the way"
+        )
+    else:
+        reason = (
+            f"no strength keeps nine tenths of what is recognised in the base's images; this one has the best balance: "
+            f"it keeps {kept} and is {share} of the way to the real style (harmonic mean {chosen.score.value:.2f})"
+        )
+    return Recommended(chosen.lora_scale, chosen.guidance_scale, reason)
 
 
 def _kept(recognised: float, base: float) -> float:
