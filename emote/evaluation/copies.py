@@ -127,6 +127,13 @@ def much_nearer(nearest: Nearest) -> np.ndarray:
     return (apart & (nearest.distance_N < COPIED_BELOW * nearest.next_N)).astype(np.float64)
 
 
+def chance(copied: int, images: int, share: float = 0.01) -> float:
+    """The probability of so many copies or more among images of which each is one with probability `share`."""
+    from scipy.stats import binom  # late: it takes a second
+
+    return float(binom.sf(copied - 1, images, share)) if images else 1.0
+
+
 @dataclass(frozen=True)
 class Pair:
     """A drawn image (its number) and the training image (its number) that it is nearest to."""

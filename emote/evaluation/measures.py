@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from emote.evaluation import spread
-from emote.evaluation.copies import Nearest, as_pixels, beyond_null, find_nearest, much_nearer
+from emote.evaluation.copies import Nearest, as_pixels, beyond_null, chance, find_nearest, much_nearer
 from emote.evaluation.jackknife import LeaveOneOut, combine, mean_over, ratio
 from emote.evaluation.judge import ImageJudge
 from emote.evaluation.mmd import Kernel, RbfKernel, median_bandwidth, mmd2, polynomial_kernel, share_of_way
@@ -236,6 +236,21 @@ class Measures:
             copied_N = much_nearer(nearest)[trained]
             found["copies_trained"] = mean_over(copied_N, [prompts[row].concept for row in trained])
         return found
+
+
+COPIES_SHOWN_BELOW = 0.01  # the probability that as many are copies by chance
+
+
+def shows_copies(measured: Measured, prompts: Sequence[Prompt]) -> list[str]:
+    """The measures that show more copies than the one in a hundred that chance allows; of images of these prompts."""
+    shown = []
+    for key, held_out in (("copies", True), ("copies_trained", False)):
+        images = sum(prompt.held_out == held_out for prompt in prompts)
+        if key in measured.figures:
+            copied = round(measured.figures[key].value * images)
+            if chance(copied, images) < COPIES_SHOWN_BELOW:
+                shown.append(key)
+    return shown
 
 
 def against_base(measured: Measured, base: Measured) -> Figures:

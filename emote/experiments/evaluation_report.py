@@ -13,7 +13,7 @@ from PIL import Image
 
 from emote.evaluation.copies import closest_pairs
 from emote.evaluation.jackknife import Estimate
-from emote.evaluation.measures import MEASURES, Better, Figures, Measure
+from emote.evaluation.measures import MEASURES, Better, Figures, Measure, shows_copies
 from emote.experiments.evaluation_run import AdapterResult, EvaluationResult, between
 from emote.inference.evaluated import FORMAT, evaluation_beside
 from emote.inference.png_metadata import save_png
@@ -122,6 +122,12 @@ def _write_beside(result: EvaluationResult, each: AdapterResult) -> None:
     echo(f"what was found of {each.adapter.label}: {path}")
 
 
+COPIED = {
+    "copies": "nearer to a training image than 99 % of real images of held-out concepts are",
+    "copies_trained": "at less than half the distance to a training image that the next concept's has",
+}
+
+
 def answers(result: EvaluationResult) -> list[str]:
     """What one wants to know, in sentences."""
     real, base = result.real.figures["recognised_top5"].value, result.base.figures["recognised_top5"].value
@@ -132,11 +138,10 @@ def answers(result: EvaluationResult) -> list[str]:
     if real < 0.5:
         lines.append("That is little: differences of what is recognised say less about the adapter than they seem to.")
     for each in result.adapters:
-        copies = each.figures.get("copies")
-        if copies and copies.estimate().interval_95 and copies.estimate().interval_95[0] > 0.01:  # type: ignore[index]
+        for key in shows_copies(each.measured, result.plan.drawn_prompts):
             lines.append(
-                f"{each.adapter.label} copies: {copies.value:.0%} of its images of held-out concepts are nearer to a "
-                "training image than 99 % of real images are. Look at the closest pairs."
+                f"{each.adapter.label} copies: {each.figures[key].value:.0%} of its images are {COPIED[key]}, more "
+                "than chance gives. Look at the closest pairs."
             )
         if each.recommended:
             found = each.recommended
