@@ -21,11 +21,11 @@ from PIL import Image
 from torch.nn import functional as F
 from yaml import YAMLError
 
-from emote.models.presets import PRESETS
 from emote.util.errors import ConfigError
 from emote.util.hints import nearest
+from emote.util.places import CONF, bundled
 
-JUDGES = PRESETS.parent / "evaluation"
+JUDGES = CONF / "evaluation"
 BATCH = 64
 JUDGE_SIDE_PX = 128  # of the miniature's judge, whose image tower takes any size
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -148,7 +148,7 @@ def load_towers(name: str, device: torch.device, fetch: bool = True) -> Towers:
 
 def _find(name: str) -> Path | None:
     """A folder, as it is named or beside conf/; None for a Hub name. Raises ConfigError for neither."""
-    for path in (Path(name).expanduser(), JUDGES.parent.parent / name):
+    for path in (Path(name).expanduser(), bundled(name)):
         if path.is_dir():
             return path
     if not HUB_NAME.fullmatch(name):

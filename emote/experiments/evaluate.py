@@ -1,13 +1,4 @@
-"""Draw the same prompts and noise with the base model and each adapter, and say what one would see.
-
-    emote evaluate run=quickstart                      # one run, against its base model
-    emote evaluate runs=[quickstart,other,style.safetensors] prompts=400
-    emote evaluate run=latest lora_scales=[0.5,0.75,1,1.25] guidance_scales=[3,6]
-
-What is measured, with what, and what it cannot see: docs/evaluation.md. Drawings are kept, so that the same words go on
-where they were interrupted. The strength that is recommended is written beside each adapter, and whatever draws with
-it uses that strength unless another is typed.
-"""
+"""Draw the same prompts and noise with the base model and each adapter, and say what one would see."""
 
 from __future__ import annotations
 

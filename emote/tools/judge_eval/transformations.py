@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from emote.cli.composing import CONF
 from emote.evaluation.jackknife import Estimate, LeaveOneOut, combine
 from emote.evaluation.judge import ImageJudge
 from emote.evaluation.measures import Drawings, Figures, Measured, Measures, against_base
 from emote.evaluation.reference import Prompt
 from emote.imaging.cutout import cut_out
 from emote.tools.judge_eval.art import ArtSet, as_reference, by_hash
+from emote.util.places import ROOT
 
-SIGNS = CONF.parent / "docs" / "evaluation" / "signs.csv"
+SIGNS = ROOT / "docs" / "evaluation" / "signs.csv"
 STRENGTHS = (0.1, 0.3, 1.0)
 AGAIN, AWAY, SEEDS = 24, 24, 4
 PLUS, MINUS, NONE = "+", "-", "0"
