@@ -5,10 +5,7 @@ It may also have `log_samples`, `log_delivery` and `close`, as Weights & Biases'
 
 from __future__ import annotations
 
-JUDGED = ("recognised_top5", "usable")  # of what the summary says of the images
-
 import dataclasses
-import json
 import json
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -21,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from emote.config import LOGGER, Config, LoggerConfig
 from emote.runs.metrics_file import COLUMNS
 
+JUDGED = ("recognised_top5", "usable")  # of what the summary says of the images
 NAMES = {
     "loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm",
     "stuck_share": "train/stuck_share", "validation_loss": "validation/loss", "seconds": "speed/seconds_per_step",
