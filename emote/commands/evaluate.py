@@ -12,7 +12,7 @@ it uses that strength unless another is typed. What each figure means, and what 
 from functools import partial
 
 from emote.cli.keywords import run_command
-from emote.experiments.evaluate import main as evaluate
-from emote.experiments.evaluation_options import EvaluateOptions
+from emote.experiments.evaluation.evaluate import main as evaluate
+from emote.experiments.evaluation.options import EvaluateOptions
 
 main = partial(run_command, EvaluateOptions, evaluate, __doc__)

@@ -17,10 +17,10 @@ from PIL import Image
 
 from emote.config import SamplesConfig
 from emote.data.prepared import Prepared
-from emote.evaluation.jackknife import Estimate, mean_over
-from emote.evaluation.judge import ImageJudge, judge_named, judge_of
-from emote.evaluation.measures import Figures, NameJudge, differences, look_at, recognised
-from emote.evaluation.reference import Names, Prompt, bare_text
+from emote.evaluation.images.jackknife import Estimate, mean_over
+from emote.evaluation.images.judge import ImageJudge, judge_named, judge_of
+from emote.evaluation.images.measures import Figures, NameJudge, differences, look_at, recognised
+from emote.evaluation.images.reference import Names, Prompt, bare_text
 from emote.imaging.cutout import cut_out
 from emote.inference.png_metadata import save_png
 from emote.lora.adapter import without_adapter

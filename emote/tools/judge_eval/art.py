@@ -13,7 +13,7 @@ from PIL import Image
 from emote.data.art import art_items
 from emote.data.images import BadImage, Layout, decode, lay_out
 from emote.data.item import Item
-from emote.evaluation.reference import Names, RealImages, Reference
+from emote.evaluation.images.reference import Names, RealImages, Reference
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from itertools import combinations
 
 import numpy as np
 
-from emote.evaluation.jackknife import Estimate
-from emote.evaluation.judge import ImageJudge
-from emote.evaluation.measures import SMALL_PX, NameJudge, recognised
-from emote.evaluation.mmd import Kernel, RbfKernel, median_bandwidth, mmd2, polynomial_kernel
-from emote.evaluation.style import StyleSpace, style_features
+from emote.evaluation.images.jackknife import Estimate
+from emote.evaluation.images.judge import ImageJudge
+from emote.evaluation.images.measures import SMALL_PX, NameJudge, recognised
+from emote.evaluation.images.mmd import Kernel, RbfKernel, median_bandwidth, mmd2, polynomial_kernel
+from emote.evaluation.images.style import StyleSpace, style_features
 from emote.tools.judge_eval.art import ArtSet, as_reference, by_hash
 
 SPACE_IMAGES = 500

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from emote.evaluation.jackknife import Estimate
-from emote.evaluation.measures import MEASURES
+from emote.evaluation.images.jackknife import Estimate
+from emote.evaluation.images.measures import MEASURES
 from emote.tools.judge_eval.calibration import Calibration, Power, Separation
 from emote.tools.judge_eval.transformations import NONE, SIGNS, STRENGTHS, Cell
 from emote.util.files import write_text

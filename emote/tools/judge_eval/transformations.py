@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from emote.evaluation.jackknife import Estimate, LeaveOneOut, combine
-from emote.evaluation.judge import ImageJudge
-from emote.evaluation.measures import Drawings, Figures, Measured, Measures, against_base
-from emote.evaluation.reference import Prompt
+from emote.evaluation.images.jackknife import Estimate, LeaveOneOut, combine
+from emote.evaluation.images.judge import ImageJudge
+from emote.evaluation.images.measures import Drawings, Figures, Measured, Measures, against_base
+from emote.evaluation.images.reference import Prompt
 from emote.imaging.cutout import cut_out
 from emote.tools.judge_eval.art import ArtSet, as_reference, by_hash
 from emote.util.places import ROOT

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from emote.evaluation.judge import ImageJudge, judge_named
-from emote.evaluation.measures import Drawings, Measures, shows_copies
-from emote.evaluation.reference import Prompt
+from emote.evaluation.images.judge import ImageJudge, judge_named
+from emote.evaluation.images.measures import Drawings, Measures, shows_copies
+from emote.evaluation.images.reference import Prompt
 from emote.imaging.cutout import cut_out
 from emote.tools.judge_eval.art import ArtSet, as_reference, by_hash, read_art
-from tests.evaluation.judges import build_tiny_judge
+from tests.evaluation.images.judges import build_tiny_judge
 
 COUNT, SIDE_PX = 100, 64
 

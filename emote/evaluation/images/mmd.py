@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from emote.evaluation.jackknife import LeaveOneOut
+from emote.evaluation.images.jackknife import LeaveOneOut
 
 Kernel: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]  # [N, D] and [M, D] to [N, M]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from emote.evaluation.jackknife import LeaveOneOut, combine, mean_over, over_runs, ratio
+from emote.evaluation.images.jackknife import LeaveOneOut, combine, mean_over, over_runs, ratio
 
 
 def names(count: int) -> list[str]:

@@ -7,11 +7,11 @@ import pytest
 import torch
 import yaml
 
-from emote.evaluation.judge import JUDGES, ImageJudge, judge_named, judge_of, load_towers
+from emote.evaluation.images.judge import JUDGES, ImageJudge, judge_named, judge_of, load_towers
 from emote.util.errors import ConfigError
 from tests.conftest import build_tiny_tokenizer
-from tests.evaluation.drawings import blobs
-from tests.evaluation.judges import build_tiny_judge
+from tests.evaluation.images.drawings import blobs
+from tests.evaluation.images.judges import build_tiny_judge
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops
 
-from emote.evaluation.copies import (
+from emote.evaluation.images.copies import (
     SHIFT_PX,
     Nearest,
     _distances,
@@ -13,7 +13,7 @@ from emote.evaluation.copies import (
     find_nearest,
     much_nearer,
 )
-from tests.evaluation.drawings import blobs
+from tests.evaluation.images.drawings import blobs
 
 
 def test_a_copy_is_at_0_and_a_copy_moved_by_two_pixels_nearly() -> None:

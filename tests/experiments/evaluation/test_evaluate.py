@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from emote.experiments.evaluate import evaluate
-from emote.experiments.evaluation_options import EvaluateOptions
-from emote.experiments.evaluation_plan import DEFAULT_DATA, noise_seed
+from emote.experiments.evaluation.evaluate import evaluate
+from emote.experiments.evaluation.options import EvaluateOptions
+from emote.experiments.evaluation.plan import DEFAULT_DATA, noise_seed
 from emote.inference.options import Options
 from emote.inference.plan import plan_images
 from emote.inference.resolve_adapter import find_adapter
 from emote.util.errors import ConfigError
-from tests.evaluation.judges import build_tiny_judge
+from tests.evaluation.images.judges import build_tiny_judge
 from tests.inference.conftest import write_step
 
 FIGURES = {"recognised_top1", "recognised_top5", "mean_rank", "legible_32", "legible_20", "style_mmd2", "style_kid",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import ImageFilter
 
-from emote.evaluation.mmd import RbfKernel, median_bandwidth, mmd2, polynomial_kernel
-from emote.evaluation.style import StyleSpace, style_features
-from tests.evaluation.drawings import blobs
+from emote.evaluation.images.mmd import RbfKernel, median_bandwidth, mmd2, polynomial_kernel
+from emote.evaluation.images.style import StyleSpace, style_features
+from tests.evaluation.images.drawings import blobs
 
 
 def own(count: int) -> list[str]:

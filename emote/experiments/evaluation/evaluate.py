@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emote.experiments.evaluation_options import EvaluateOptions
+from emote.experiments.evaluation.options import EvaluateOptions
 from emote.util.errors import ConfigError
 
 
 def evaluate(options: EvaluateOptions) -> Path:
     """Draw, measure and report; returns the page. Raises ConfigError for mistakes, before anything is drawn."""
-    from emote.experiments.evaluation_plan import plan_evaluation  # late: these import torch
-    from emote.experiments.evaluation_report import write_evaluation
-    from emote.experiments.evaluation_run import run_evaluation
+    from emote.experiments.evaluation.plan import plan_evaluation  # late: these import torch
+    from emote.experiments.evaluation.report import write_evaluation
+    from emote.experiments.evaluation.run import run_evaluation
     from emote.util.console import echo
     from emote.util.quiet import quiet_libraries
 

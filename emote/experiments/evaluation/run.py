@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emote.evaluation.jackknife import Estimate, combine, over_runs
-from emote.evaluation.judge import ImageJudge
-from emote.evaluation.measures import Drawings, Figures, Measured, Measures, against_base, differences
-from emote.experiments.evaluation_plan import Plan
-from emote.experiments.strength import CurvePoint, Recommended, recommend
+from emote.evaluation.images.jackknife import Estimate, combine, over_runs
+from emote.evaluation.images.judge import ImageJudge
+from emote.evaluation.images.measures import Drawings, Figures, Measured, Measures, against_base, differences
+from emote.experiments.evaluation.plan import Plan
+from emote.experiments.evaluation.strength import CurvePoint, Recommended, recommend
 from emote.imaging.cutout import cut_out
 from emote.inference.drawings import Kept, draw_kept
 from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import Adapter
 from emote.runs.environment import peak_memory_bytes
-from emote.util.console import console, echo
-from emote.util.progress import progress_bar
+from emote.util.console import console, echo, progress_bar
 
 
 @dataclass(frozen=True)

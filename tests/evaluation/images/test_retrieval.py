@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emote.evaluation.retrieval import ranks, within
+from emote.evaluation.images.retrieval import ranks, within
 
 NAMES = np.eye(4)
 CONCEPTS = ["cat", "dog", "cook", "cook"]  # the cook has two drawings, a man and a woman

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from emote.config import SOURCE, DataConfig
-from emote.evaluation.judge import JudgeConfig, judge_named, judge_of
-from emote.evaluation.reference import Prompt, Reference, read_reference
-from emote.experiments.evaluation_options import EvaluateOptions
+from emote.evaluation.images.judge import JudgeConfig, judge_named, judge_of
+from emote.evaluation.images.reference import Prompt, Reference, read_reference
+from emote.experiments.evaluation.options import EvaluateOptions
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import CONFIG_FILE, Adapter, find_adapter
 from emote.models.presets import Base, find_base

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emote.evaluation.spread import diversity, drift
+from emote.evaluation.images.spread import diversity, drift
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emote.evaluation.jackknife import LeaveOneOut, mean_over
-from emote.experiments.strength import CurvePoint, recommend
+from emote.evaluation.images.jackknife import LeaveOneOut, mean_over
+from emote.experiments.evaluation.strength import CurvePoint, recommend
 
 CONCEPTS = [str(number) for number in range(100)]
 

@@ -11,15 +11,15 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from emote.evaluation import spread
-from emote.evaluation.copies import Nearest, as_pixels, beyond_null, chance, find_nearest, much_nearer
-from emote.evaluation.jackknife import LeaveOneOut, combine, mean_over, ratio
-from emote.evaluation.judge import ImageJudge
-from emote.evaluation.mmd import Kernel, RbfKernel, median_bandwidth, mmd2, polynomial_kernel, share_of_way
-from emote.evaluation.reference import Names, Prompt, RealImages, Reference
-from emote.evaluation.retrieval import ranks, within
-from emote.evaluation.style import StyleSpace, style_features
-from emote.evaluation.usable import Usable, look
+from emote.evaluation.images import spread
+from emote.evaluation.images.copies import Nearest, as_pixels, beyond_null, chance, find_nearest, much_nearer
+from emote.evaluation.images.jackknife import LeaveOneOut, combine, mean_over, ratio
+from emote.evaluation.images.judge import ImageJudge
+from emote.evaluation.images.mmd import Kernel, RbfKernel, median_bandwidth, mmd2, polynomial_kernel, share_of_way
+from emote.evaluation.images.reference import Names, Prompt, RealImages, Reference
+from emote.evaluation.images.retrieval import ranks, within
+from emote.evaluation.images.style import StyleSpace, style_features
+from emote.evaluation.images.usable import Usable, look
 
 CutOut = Callable[[Image.Image], Image.Image]  # RGB to RGBA
 STYLE_IMAGES = 1000  # of the training images, for the space in which style is measured

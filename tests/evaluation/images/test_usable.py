@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from emote.evaluation.usable import Usable, look
+from emote.evaluation.images.usable import Usable, look
 
 
 def drawn(*boxes: tuple[int, int, int, int], background: str = "white") -> Usable:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emote.evaluation.jackknife import LeaveOneOut, combine
-from emote.evaluation.measures import Figures
-from emote.evaluation.mmd import share_of_way
+from emote.evaluation.images.jackknife import LeaveOneOut, combine
+from emote.evaluation.images.measures import Figures
+from emote.evaluation.images.mmd import share_of_way
 
 KEPT = 0.9  # an emoji that nobody recognises is none, in whatever style
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emote.evaluation.copies import closest_pairs
-from emote.evaluation.jackknife import Estimate
-from emote.evaluation.measures import MEASURES, Better, Figures, Measure, shows_copies
-from emote.experiments.evaluation_run import AdapterResult, EvaluationResult, between
+from emote.evaluation.images.copies import closest_pairs
+from emote.evaluation.images.jackknife import Estimate
+from emote.evaluation.images.measures import MEASURES, Better, Figures, Measure, shows_copies
+from emote.experiments.evaluation.run import AdapterResult, EvaluationResult, between
 from emote.inference.evaluated import FORMAT, evaluation_beside
 from emote.inference.png_metadata import save_png
 from emote.inference.resolve_adapter import ADAPTER_FILE

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from emote.evaluation.jackknife import combine
-from emote.evaluation.mmd import RbfKernel, median_bandwidth, mmd2, polynomial_kernel, share_of_way
+from emote.evaluation.images.jackknife import combine
+from emote.evaluation.images.mmd import RbfKernel, median_bandwidth, mmd2, polynomial_kernel, share_of_way
 
 
 def own(count: int, start: int = 0) -> list[str]:

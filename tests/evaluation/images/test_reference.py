@@ -8,9 +8,9 @@ import pytest
 from emote.config import Config, DataConfig
 from emote.data.prepared import scan
 from emote.data.split import held_out_concepts, join_concepts
-from emote.evaluation.reference import bare_text, read_names, read_reference
+from emote.evaluation.images.reference import bare_text, read_names, read_reference
 from emote.util.errors import ConfigError
-from tests.evaluation.drawings import blobs
+from tests.evaluation.images.drawings import blobs
 
 WORDS = ["cat", "dog", "cook, dark skin tone", "cook", "fish", "bird", "house", "tree", "star", "sun"]
 
