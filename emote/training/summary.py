@@ -1,4 +1,4 @@
-"""summary.json: what a run tells scripts. The README documents every key."""
+"""summary.json: what a run tells scripts. docs/training.md documents every key."""
 
 from __future__ import annotations
 
