@@ -88,6 +88,10 @@ class Accelerator(Enum):
     mps = "mps"
 
 
+class Stop(Enum):
+    plateau = "plateau"
+
+
 RANDOM_BACKGROUND = "random"  # the value of `data.background` that is no colour
 
 # What `lora.targets` may name. A module of the UNet is a target when its name is, or ends with `.` and, one of these.
@@ -190,6 +194,8 @@ class DataConfig:
 @dataclass
 class TrainerConfig:
     max_steps: int = key("optimizer steps in all", at_least=1)
+    stop: Optional[Stop] = key("plateau: end before max_steps where held-out loss shows no gain; null: go all the way")
+    stop_validations: int = key("so many validations without a gain make a plateau", at_least=1)
     batch_size: int = key("images for one optimizer step, over all devices and micro-batches", at_least=1)
     optimizer: Any = key("what turns gradients into updates", kind=OPTIMIZER, before="adamw")
     learning_rate: float = key("peak learning rate", above=0, at_most=1)
@@ -243,6 +249,14 @@ class ValidationConfig:
 
 
 @dataclass
+class EvaluationConfig:
+    prompts: int = key("at the end, images of so many concepts are judged beside the base model's; 0 for none",
+                       at_least=0)  # fmt: skip
+    from_steps: int = key("only of runs that go so far or further", at_least=1)
+    inference_steps: int = key("denoising steps of these images", at_least=1, at_most=1000)
+
+
+@dataclass
 class CheckpointConfig:
     every_steps: int = key("save the state each so many steps", at_least=1)
 
@@ -251,6 +265,7 @@ class CheckpointConfig:
 class CallbacksConfig:
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     extra: Dict[str, Any] = key("Lightning callbacks of your own, each with a _target_", default={})
 
@@ -328,7 +343,8 @@ RUNTIME_KEYS = frozenset({
     "model.config", "lora.init_from",  # their contents count
     "data.path", "data.config", "data.revision", "data.split", "data.image_column", "data.text_column",
     "data.captions", "data.trigger", "data.repeats", "data.frame", "data.resample",  # count where they do something
-    "data.licence", "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.precision", "trainer.accelerator",
+    "data.licence", "data.on_bad_item", "data.source", "trainer.max_steps", "trainer.stop",
+    "trainer.stop_validations", "trainer.precision", "trainer.accelerator",
     "trainer.devices", "trainer.nodes", "trainer.max_micro_batch", "trainer.num_workers",
     "trainer.gradient_checkpointing", "trainer.compile",
     "callbacks", "logger", "hub", "launcher", "run", "resume_from",
@@ -539,6 +555,8 @@ def _trainer_problems(config: Config) -> Iterator[str]:
     for entry in fields(trainer):
         if kind := entry.metadata.get("kind"):
             yield from kind.problems(getattr(trainer, entry.name), trainer)
+    if trainer.stop is not None and not config.data.held_out:
+        yield f"trainer.stop={trainer.stop.value} needs images to ask: data.held_out must be above 0, got 0"
     if len(trainer.betas) != 2:
         yield f"trainer.betas must be two numbers, got {trainer.betas}"
     if trainer.schedule != "constant" and trainer.warmup_steps >= trainer.schedule_steps:

@@ -1,9 +1,10 @@
-"""The README's commands are commands."""
+"""The commands of the README and of docs/ are commands, and what they link exists."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -13,32 +14,31 @@ from emote.cli.train import compose_config, main
 from emote.config import GROUPS
 from tests.conftest import ROOT, first_job
 
-TEXT = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
+# docs/extending.md is run by tests/test_extending.py
+PAGES = {path: path.read_text() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
+TEXT = "\n".join(text for path, text in PAGES.items() if path.name != "extending.md").replace("\\\n", " ")
 COMMANDS = [
-    match.group(1).split("#")[0].strip()
-    for match in re.finditer(r"^(?:!cd emote && )?python train\.py (.*)$", TEXT.replace("\\\n", " "), re.MULTILINE)
-]
-
-EMOTE = [
     match.group(1).split(" #")[0].strip()
-    for match in re.finditer(r"^emote (?!train)(.*)$", TEXT.replace("\\\n", " "), re.MULTILINE)
+    for match in re.finditer(r"^(?:!cd emote && )?(?:python train\.py|emote train) (.*)$", TEXT, re.MULTILINE)
 ]
+EMOTE = [match.group(1).split(" #")[0].strip() for match in re.finditer(r"^emote (?!train)(.*)$", TEXT, re.MULTILINE)]
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "--help" not in line])
-def test_every_command_of_the_readme_composes(line: str) -> None:
+def test_every_training_command_composes(line: str) -> None:
     words = [word for word in shlex.split(line) if word not in ("-m", "--cfg", "job")]
     compose_config(first_job(words))
 
 
 def test_the_mistakes_that_the_readme_shows_are_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    words, shown = re.findall(r"^\$ python train\.py (.*)\n((?:.+\n)+?)```", TEXT, re.MULTILINE)[0]
+    words, shown = re.findall(r"^\$ python train\.py (.*)\n((?:.+\n)+?)```", README, re.MULTILINE)[0]
     assert main(shlex.split(words)) == 2
     assert capsys.readouterr().err == shown
 
 
 @pytest.mark.parametrize("line", EMOTE)
-def test_every_other_command_of_the_readme_exists_with_its_keys(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_other_command_exists_with_its_keys(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(line)
     name = words[: 2 if words[0] in ("tools", "data") else 1]
     assert emote([*name, "--help"]) == 0
@@ -52,10 +52,22 @@ def test_there_are_commands_to_check() -> None:
     assert len(COMMANDS) >= 8 and len(EMOTE) >= 8
 
 
-def test_every_image_and_file_that_the_readme_links_exists() -> None:
-    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in target]
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_image_file_and_heading_that_a_page_links_exists(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"", PAGES[page])
+    for target in [link or image for link, image in targets if "://" not in link]:
+        name, _, heading = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings}, target
+
+
+def test_the_readme_links_images_and_every_page() -> None:
+    links = set(re.findall(r"\]\(([^)#\s]+)", README))
+    assert "docs/quickstart.png" in links
+    assert {str(page.relative_to(ROOT)) for page in PAGES if page.name != "README.md"} <= links
 
 
 def test_every_group_and_option_of_the_table_exists() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -45,6 +45,7 @@ def write_card(facts: Facts) -> str:
         _elsewhere(facts),
         "## What it learned",
         _losses(facts),
+        _looks(facts),
         "## Recipe",
         _table(recipe(facts)),
         "## What it is bad at",
@@ -121,7 +122,7 @@ def diffusers_code(facts: Facts) -> str:
             "AutoPipelineForText2Image, DPMSolverMultistepScheduler", f"DPMSolverMultistepScheduler, {kind}"
         )
     return code.format(
-        load=load, repository=facts.repository, adapter=facts.adapter_file, scale=facts.scale, example=facts.example,
+        load=load, repository=facts.repository, adapter=facts.adapter_file, scale=facts.strength, example=facts.example,
         side=facts.side_px, steps=samples["inference_steps"], guidance=samples["guidance_scale"], seed=facts.seed,
     )  # fmt: skip
 
@@ -139,7 +140,7 @@ def _code(facts: Facts) -> str:
 def _elsewhere(facts: Facts) -> str:
     if facts.base == MINIATURE:
         return f"`{facts.kohya_file}` is the same in kohya's format; ComfyUI and A1111 do not load the miniature."
-    samples, file, scale = facts.config["callbacks"]["samples"], facts.kohya_file, f"{facts.scale:g}"
+    samples, file, scale = facts.config["callbacks"]["samples"], facts.kohya_file, f"{facts.strength:g}"
     steps, guidance, side = samples["inference_steps"], f"{samples['guidance_scale']:g}", facts.side_px
     checkpoint = f"the checkpoint of {facts.base}"
     return (
@@ -183,6 +184,42 @@ def _optimizer(trainer: dict[str, Any]) -> str:
     name = trainer.get("optimizer", "adamw")
     ratio = trainer.get("lora_plus_ratio")
     return ("AdamW" if name == "adamw" else str(name)) + (f" with LoRA+ {ratio:g}" if ratio else "")
+
+
+def _looks(facts: Facts) -> str:
+    """What a judge saw in its images: closely where it was evaluated, else at the end of training."""
+    if found := facts.evaluation:
+        names = {"recognised_top5": "recognised within five guesses", "style_share": "of the way to the real style",
+                 "usable": "usable in a pack", "copies": "copied among held-out concepts"}  # fmt: skip
+        figures, base, real = found["figures"], found["base"], found["real"]
+        rows = [(words, f"{_share(base, key)} → {_share(figures, key)}{_of_real(real, key)}")
+                for key, words in names.items() if key in figures]  # fmt: skip
+        about = (
+            f"Images of {found['prompts']:,} concepts, base → fine-tuned at {found['lora_scale']:g} of its strength, "
+            f"with 95 % intervals over concepts; the judge is `{found['judge']}`, which taught the base nothing."
+        )
+        advice = found.get("recommended")
+        text = f"Recommended strength: **{advice['lora_scale']:g}**; {advice['reason']}." if advice else ""
+        return "\n\n".join(part for part in (about, _table(rows), text) if part)
+    if images := facts.summary.get("images"):
+        rows = [
+            (words, f"{_share(images['base'], key)} → {_share(images['fine_tuned'], key)}")
+            for key, words in (("recognised_top5", "recognised within five guesses"), ("usable", "usable in a pack"))
+        ]
+        about = f"A first look at images of {images['prompts']} concepts (base → fine-tuned, 95 % intervals):"
+        return f"{about}\n\n{_table(rows)}"
+    return ""
+
+
+def _share(figures: Mapping[str, Any], key: str) -> str:
+    if key not in figures:
+        return "–"
+    value, ends = figures[key]["value"], figures[key]["interval_95"]
+    return f"{value:.0%}" + (f" ({max(0.0, ends[0]):.0%} to {min(1.0, ends[1]):.0%})" if ends else "")
+
+
+def _of_real(real: Mapping[str, Any], key: str) -> str:
+    return f"; real images {real[key]['value']:.0%}" if key.startswith("recognised") and key in real else ""
 
 
 def recipe(facts: Facts) -> list[tuple[str, str]]:
@@ -237,7 +274,7 @@ def weaknesses(facts: Facts) -> Iterator[str]:
         yield "Its held-out loss is not lower than the base model's."
     elif held_out.get("interval_95") and held_out["interval_95"][1] >= 0:
         yield "The gain in held-out loss may be chance: its interval holds zero."
-    yield "A loss says little about looks, and nobody has rated its images. What the base draws wrong, it may too."
+    yield "No person has rated its images, and a loss says little about looks. What the base draws wrong, it may too."
 
 
 def _licences(facts: Facts) -> str:

@@ -12,6 +12,8 @@ import yaml
 from emote.hub.card import write_card
 from emote.hub.client import Content
 from emote.hub.facts import Facts, is_local
+from emote.inference.evaluated import EVALUATION_FILE, read_evaluation
+from emote.inference.resolve_adapter import ADAPTER_FILE, adapter_hash
 from emote.util.errors import ConfigError
 from emote.util.files import read_tensor_header, tensor_header
 from emote.util.scrub import Scrubber
@@ -45,11 +47,21 @@ def collect(folder: Path, repository: str, resume: Path | None = None) -> dict[s
     if resume:
         found |= {f"{RESUME}/{f.relative_to(resume).as_posix()}": f for f in sorted(resume.rglob("*")) if f.is_file()}
     found["config.yaml"] = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=10**6).encode()
+    evaluation = _evaluation(folder)
+    if evaluation:
+        found[EVALUATION_FILE] = (json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n").encode()
     summary["files"] = sorted([*found, "README.md", "summary.json"])
     found["summary.json"] = (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode()
-    card = write_card(Facts(config, summary, repository, frozenset(found), base_is_local))
+    card = write_card(Facts(config, summary, repository, frozenset(found), base_is_local, evaluation))
     found["README.md"] = card.encode()
     return found
+
+
+def _evaluation(folder: Path) -> dict[str, Any]:
+    file = folder / ADAPTER_FILE
+    if not (folder / EVALUATION_FILE).is_file() or not file.is_file():
+        return {}
+    return read_evaluation(folder / EVALUATION_FILE, adapter_hash(file))
 
 
 def _without(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

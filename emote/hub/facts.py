@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,17 @@ LICENCES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """config, summary: as published, without this machine's paths. files: paths in the repository."""
+    """config, summary: as published, without this machine's paths. files: paths in the repository.
+
+    evaluation: what `emote evaluate` found; {} where nothing was evaluated.
+    """
 
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     repository: str
     files: frozenset[str]
     base_is_local: bool
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -99,6 +103,12 @@ class Facts:
     def scale(self) -> float:
         """The adapter's strength in the images of the card."""
         return float(self.config["callbacks"]["samples"].get("lora_scale", 1.0))  # older runs had no such key
+
+    @property
+    def strength(self) -> float:
+        """How strong the adapter should be used: as its evaluation recommends, else as in the card's images."""
+        recommended = self.evaluation.get("recommended")
+        return float(recommended["lora_scale"]) if recommended else self.scale
 
     @property
     def side_px(self) -> int:

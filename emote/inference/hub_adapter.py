@@ -13,7 +13,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from emote.models.locate import HUB_TIMEOUT_S
 from emote.util.errors import ConfigError
 
-BESIDE = ("README.md", "config.yaml")
+BESIDE = ("README.md", "config.yaml", "evaluation.json")
 
 
 def download(name: str, usual: str) -> tuple[Path, str | None, str]:

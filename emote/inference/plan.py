@@ -112,7 +112,16 @@ def plan_images(options: Options) -> Plan:
         wrong.collect(lambda: base.check_size(width, height))
     wrong.complain()
     assert base is not None
-    return Plan(base, adapter, shots, list(variants), output, options.batch_size, options.transparent)
+    return Plan(
+        base, adapter, shots, list(variants), output, options.batch_size, options.transparent,
+        notes=_notes(options, adapter),
+    )  # fmt: skip
+
+
+def _notes(options: Options, adapter: Adapter | None) -> tuple[str, ...]:
+    if not adapter or not adapter.recommended or options.lora_scale is not None or options.lora_scales:
+        return ()
+    return (f"strength {adapter.lora_scale:g} (lora_scale= changes it): {adapter.recommended}",)
 
 
 def _adapter(options: Options) -> Adapter | None:

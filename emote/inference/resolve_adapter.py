@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from emote.config import ModelConfig
+from emote.inference.evaluated import evaluation_beside, read_evaluation
 from emote.models.presets import find_base, model_named
 from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
 from emote.runs.run_folder import RunFolder
@@ -40,9 +41,9 @@ class Adapter:
     """An adapter and the facts of the run that made it, as far as they are known.
 
     label: short and without anybody's folders; for runs and Hub names, `run=<label>` finds it again. name: what A1111
-    would call its file. resolution: in pixels. guidance_scale, lora_scale: with which its run drew. caption: template
-    of the training captions with `{text}`; None where unknown. prompts: those that its run drew. background: the colour
-    under its training images.
+    would call its file. resolution: in pixels. guidance_scale, lora_scale: what an evaluation recommends, else those
+    with which its run drew. caption: template of the training captions with `{text}`; None where unknown. prompts:
+    those that its run drew. background: the colour under its training images. recommended: whether and why.
     """
 
     file: Path
@@ -56,13 +57,11 @@ class Adapter:
     caption: str | None = None
     background: str | None = None
     licence: str = ""
+    recommended: str = ""
 
     @cached_property
     def short_hash(self) -> str:
-        """Of the file that A1111 would load: the one in kohya's format, where it lies beside."""
-        others = [file for file in self.file.parent.glob("*.safetensors") if file.name != ADAPTER_FILE]
-        file = others[0] if self.file.name == ADAPTER_FILE and len(others) == 1 else self.file
-        return tensor_hash(file)[:SHORT_HASH]
+        return adapter_hash(self.file)
 
 
 def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | None = None) -> Adapter:
@@ -115,6 +114,12 @@ def adapters_with_hash(short_hash: str, runs_dir: Path = Path("runs")) -> Iterat
             continue
         if adapter.short_hash == short_hash:
             yield adapter
+
+
+def adapter_hash(file: Path) -> str:
+    """Of the file that A1111 would load: the one in kohya's format, where it lies beside a run's own."""
+    others = [other for other in file.parent.glob("*.safetensors") if other.name != ADAPTER_FILE]
+    return tensor_hash(others[0] if file.name == ADAPTER_FILE and len(others) == 1 else file)[:SHORT_HASH]
 
 
 def tensor_hash(file: Path) -> str:
@@ -196,7 +201,8 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
             "set model="
         )
     side = re.match(r"\(?(\d+)", opened.header.metadata.get("ss_resolution", ""))
-    return Adapter(file, label, name, model, int(side.group(1)) if side else find_base(model).side_px)
+    side_px = int(side.group(1)) if side else find_base(model).side_px
+    return _as_recommended(Adapter(file, label, name, model, side_px))
 
 
 def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfig | None) -> Adapter:
@@ -206,7 +212,7 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
         source = str(data["source"])
         art = data.get("licence") or ART_LICENCES.get(source, f"the terms of {_shown_path(data)}")
         base = str(known["path"])
-        return Adapter(
+        adapter = Adapter(
             file=file,
             label=label,
             name=str(config["name"]),
@@ -221,6 +227,22 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"run: the configuration beside {file} cannot be read ({error!r})") from error
+    return _as_recommended(adapter)
+
+
+def _as_recommended(adapter: Adapter) -> Adapter:
+    """With the strength that an evaluation of these very weights recommends, where there was one."""
+    beside = evaluation_beside(adapter.file, ADAPTER_FILE)
+    told = read_evaluation(beside, adapter.short_hash).get("recommended") if beside.is_file() else None
+    if not told:
+        return adapter
+    try:
+        guidance = adapter.guidance_scale if told["guidance_scale"] is None else float(told["guidance_scale"])
+        return replace(
+            adapter, lora_scale=float(told["lora_scale"]), guidance_scale=guidance, recommended=str(told["reason"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"run: {beside} cannot be read ({error!r}); remove it, or evaluate again") from error
 
 
 def _shown_path(data: Mapping[str, Any]) -> str:

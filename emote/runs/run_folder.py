@@ -12,6 +12,7 @@ from emote.util.files import write_json
 
 ASIDE = ".old"  # in the name of a run that was begun again
 SNAPSHOTS = "snapshots"  # folders of steps on the way, and what going on elsewhere needs
+CALLBACK, PLATEAU = "callback", "plateau"  # what ended a run
 
 
 class RunFolder:
@@ -89,14 +90,24 @@ class RunFolder:
         """The furthest saved step, within `at_most` if given; 0 where there is none."""
         return max((step for step in self.checkpoint_steps() if at_most is None or step <= at_most), default=0)
 
-    def note_stop(self, step: int) -> None:
-        """A callback has ended the run at a step: however long it was to be, it has no more."""
-        write_json(self.root / "stopped.json", {"step": step})
+    def held_out_losses(self, step: int) -> Path:
+        """Of each held-out image at a step, where the run may end at a plateau."""
+        return self.root / "held_out" / f"{step:06d}.json"
 
-    def stopped_at(self) -> int | None:
-        """The step at which a callback ended the run; None where none did."""
+    def note_stop(self, step: int, by: str = CALLBACK) -> None:
+        """A callback has ended the run at a step: however long it was to be, it has no more."""
+        write_json(self.root / "stopped.json", {"step": step, "by": by})
+
+    def stopped_at(self, at_plateau: bool = False) -> int | None:
+        """The step at which a callback ended the run; None where none did.
+
+        at_plateau: whether a plateau counts, which ends only the runs that ask for it.
+        """
         file = self.root / "stopped.json"
-        return int(json.loads(file.read_text(encoding="utf-8"))["step"]) if file.exists() else None
+        if not file.exists():
+            return None
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return int(told["step"]) if at_plateau or told.get("by", CALLBACK) == CALLBACK else None
 
     def prune_checkpoints(self, newest: int) -> None:
         """Keep the newest, the one before it (should the disk have lied), and those of finished step counts."""

@@ -22,6 +22,7 @@ from emote.lora.formats import DIFFUSERS_FILE, take_out, write_diffusers, write_
 from emote.models.presets import base_label
 from emote.runs.metrics_file import Row
 from emote.runs.run_folder import RunFolder
+from emote.training.image_check import check_images
 from emote.training.job import Job
 from emote.training.module import LoraModule
 from emote.training.summary import summarise
@@ -145,7 +146,9 @@ def write_artifacts(job: Job, base_scores: list[float], command: list[str], star
     artifacts.write_adapter(job.module, job.config, job.config.name, kohya_metadata(job.config, job.prepared))
     artifacts.write_skipped(job.prepared.skipped)
     write_config(job.config, artifacts.path / "config.yaml")
-    summary = summarise(job, command, started_at, rows, compared, timer)
+    with timer.phase("evaluate"):
+        checked = check_images(job)
+    summary = summarise(job, command, started_at, rows, compared, timer, checked)
     path = artifacts.finish(summary)
     print_result(path, compared, job.prepared)
     return path

@@ -16,6 +16,7 @@ from emote.training.callbacks.checkpoint import Checkpoint
 from emote.training.callbacks.follow import Follow
 from emote.training.callbacks.metrics import Metrics
 from emote.training.callbacks.pace import Pace
+from emote.training.callbacks.plateau import Plateau, stop_at_plateau
 from emote.training.callbacks.progress import ProgressLine
 from emote.training.callbacks.samples import Samples
 from emote.training.callbacks.step import is_due
@@ -49,7 +50,7 @@ def fit(
     config, trainer_config = job.config, job.config.trainer
     start = job.folder.latest_checkpoint(at_most=job.max_steps)
     # one of its callbacks has ended this run for good: where it stands, no length of it has more steps
-    max_steps = start if start and start == job.folder.stopped_at() else job.max_steps
+    max_steps = start if start and start == job.stopped_at else job.max_steps
     if start:
         echo(f"going on from step {start}")
     batch, size = trainer_config.batch_size, micro_batch(trainer_config)
@@ -88,10 +89,10 @@ def fit(
     trainer.fit(
         job.module, DataLoader(training_set, batch_size=size), held_out, ckpt_path=checkpoint, weights_only=True
     )
-    if job.folder.stopped_at() == trainer.global_step:
-        echo(
-            f"step {trainer.global_step} is the last of {job.max_steps}: a callback of callbacks.extra stopped the run"
-        )
+    if job.stopped_at == trainer.global_step:
+        by_callback = job.folder.stopped_at() is not None
+        why = "a callback of callbacks.extra stopped the run" if by_callback else "held-out loss shows no further gain"
+        echo(f"step {trainer.global_step} is the last of {job.max_steps}: {why}")
     if not stop.signal_number:
         job.module.keep_evaluation_weights()
     job.module.to(job.decision.device)  # Lightning leaves it on the CPU
@@ -110,13 +111,15 @@ def callbacks_of(
     """
     folder, wanted, max_steps = job.folder, job.config.callbacks, job.max_steps
     checkpoint = Checkpoint(folder, wanted.checkpoint.every_steps, max_steps, stop)
+    at_plateau = _stopping(job, writes)
     if not writes:
-        return [Validation(job.held_out, wanted.validation.metrics, None, 0.0), Follow(), checkpoint]
+        return [Validation(job.held_out, wanted.validation.metrics, None, 0.0), *at_plateau, Follow(), checkpoint]
     last_row = folder.metrics.keep_until(folder.latest_checkpoint(at_most=10**9))
     past = [row for row in folder.metrics.rows() if row["step"] <= start]
     best = min([fmean(base_scores or [0.0]), *(row["validation_loss"] for row in past if "validation_loss" in row)])
     callbacks: list[pl.Callback] = [
         Validation(job.held_out, wanted.validation.metrics, folder.best_adapter, best),
+        *at_plateau,
         Metrics(folder.metrics, last_row),
         *([Pace(job.config, job.estimate)] if job.estimate else []),
         ProgressLine(max_steps),
@@ -128,6 +131,15 @@ def callbacks_of(
 
         callbacks.append(PushToHub(job, to_hub, base_scores, start))
     return callbacks
+
+
+def _stopping(job: Job, writes: bool) -> list[pl.Callback]:
+    """What ends a run at a plateau, where it is to end there."""
+    trainer, validation = job.config.trainer, job.config.callbacks.validation
+    if trainer.stop is None:
+        return []
+    flag = Plateau(job.held_out, job.folder.held_out_losses, validation.every_steps, trainer.stop_validations, writes)
+    return [flag, stop_at_plateau()]
 
 
 def extra_callbacks(config: Config) -> list[pl.Callback]:

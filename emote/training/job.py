@@ -50,6 +50,11 @@ class Job:
     def max_steps(self) -> int:
         return self.config.trainer.max_steps
 
+    @property
+    def stopped_at(self) -> int | None:
+        """The step at which this run ended before its time, by a callback or at a plateau; None where it did not."""
+        return self.folder.stopped_at(at_plateau=self.config.trainer.stop is not None)
+
 
 def build_job(
     config: Config,

@@ -10,7 +10,7 @@ from emote.config import Config
 from emote.runs.environment import git_revision
 from emote.runs.identity import deliverable_key
 from emote.runs.lock import run_lock
-from emote.runs.run_folder import ASIDE, RunFolder
+from emote.runs.run_folder import ASIDE, PLATEAU, RunFolder
 from emote.training.distributed.process_group import ProcessGroup
 from emote.training.distributed.process_index import find_process_index
 from emote.training.identify import identify
@@ -101,9 +101,17 @@ def set_aside(folder: RunFolder) -> None:
 
 
 def is_delivered(path: Path, config: Config) -> bool:
-    """Whether a directory of deliverables is whole, and shows what this configuration wants shown."""
+    """Whether a directory of deliverables is whole, and shows what this configuration wants shown.
+
+    One that ended at a plateau is not whole for a run that does not ask to end there.
+    """
     folder, step = RunFolder(path.parent.parent), int(path.name)
-    return folder.is_delivered(step) and folder.summary(step)["deliverable_key"] == deliverable_key(config)
+    if not folder.is_delivered(step):
+        return False
+    summary = folder.summary(step)
+    if summary.get("stopped_by") == PLATEAU and config.trainer.stop is None:
+        return False
+    return summary["deliverable_key"] == deliverable_key(config)
 
 
 def print_finished(name: str, path: Path, to_hub: ToHub | None) -> Path:

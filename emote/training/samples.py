@@ -44,7 +44,7 @@ class Sampler:
         self.resolution = resolution
         self.seeds = [config.seed + i for i in range(len(config.prompts))]
         self._vae: AutoencoderKL | None = None
-        self._base_key = base_key
+        self.base_key = base_key
 
     def draw(self, module: LoraModule, what: str) -> list[Image.Image]:
         """The adapter's images, in the order of the prompts."""
@@ -77,7 +77,7 @@ class Sampler:
 
     def base(self, module: LoraModule) -> list[Image.Image]:
         """The base model's images, drawn once a process."""
-        key = repr((self._base_key, self.config, self.resolution))
+        key = repr((self.base_key, self.config, self.resolution))
         with without_adapter(module.unet):
             return memoize(key, lambda: self.draw(module, "with the base model"))
 

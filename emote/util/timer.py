@@ -10,7 +10,7 @@ from contextlib import contextmanager
 class Timer:
     """Started when it is made. `with clock.phase("train"):` adds to that phase."""
 
-    PHASES = ("cache", "train", "sample")
+    PHASES = ("cache", "train", "sample", "evaluate")
 
     def __init__(self) -> None:
         self._began = time.perf_counter()

@@ -23,6 +23,7 @@ from emote.util.files import write_text
 from emote.util.markdown import percent, table
 from emote.util.units import readable_bytes, readable_seconds
 
+DASH = "–"
 PAGE, IMAGES = "report.html", "report"  # the folder of what report.md shows
 NOTHING_HELD_OUT = "Nothing was held out (`data.held_out=0`), so there is no loss to choose by: look at the images."
 
@@ -78,6 +79,7 @@ def as_document(report: Report, output: Path) -> Document:
     if report.compared:
         summary += [Text(line) for line in answer(report)]
         sections.append(Section("Held-out loss", [Text(_about_loss(report.compared)), heat_map(report)]))
+        sections.extend(_looks(report))
         sections.append(Section("Best under a budget", [Text(ABOUT_CHOICE), _budgets(report)]))
         sections.append(Section("Over the steps", [Text(ABOUT_CURVES), *_curves(report)]))
     elif grid.finished:
@@ -186,6 +188,39 @@ def heat_map(report: Report) -> Table:
     return Table(head, rows, [[None, *(shade(row, step) for step in grid.steps)] for row in grid.rows])
 
 
+JUDGED = {"recognised_top5": "Recognised", "usable": "Usable in a pack"}
+ABOUT_LOOKS = (
+    "Of the few images that each run draws at its end, the share that {what}; {base} of the base model's. With so few, "
+    "small differences are chance: `emote evaluate` looks closely."
+)
+WHAT = {"recognised_top5": "a judge recognises within five guesses", "usable": "a pack can take"}
+
+
+def looks_of(result: Result, key: str, kind: str = "fine_tuned") -> float | None:
+    """A figure of the images that were judged at a run's end; None where none were."""
+    images = result.summary.get("images") if result.finished else None
+    return float(images[kind][key]["value"]) if images else None
+
+
+def _looks(report: Report) -> Iterator[Section]:
+    """A heat map for each figure of the images."""
+    grid = report.grid
+    for key, title in JUDGED.items():
+        known = {(r.run, r.step): value for _, r in grid.results() if (value := looks_of(r, key)) is not None}
+        if not known:
+            continue
+        low, high = min(known.values()), max(known.values())
+        rows, shades = [], []
+        for row in grid.rows:
+            values = [known.get((row.run, step)) for step in grid.steps]
+            rows.append([row.label, *(DASH if value is None else f"{value:.0%}" for value in values)])
+            shades.append([None, *(None if v is None else (v - low) / ((high - low) or 1) for v in values)])
+        base = next(v for _, r in grid.results() if (v := looks_of(r, key, "base")) is not None)
+        about = ABOUT_LOOKS.format(what=WHAT[key], base=f"{base:.0%}")
+        head = ["run", *(f"{step:,} steps" for step in grid.steps)]
+        yield Section(title, [Text(about), Table(head, rows, shades)])
+
+
 def _budgets(report: Report) -> Table:
     rows = []
     for step in report.grid.steps:
@@ -251,7 +286,20 @@ def _jobs(report: Report, output: Path) -> Table:
     if compared:
         found = zip(compared.results, compared.to_base, compared.to_best, strict=True)
         pairs = {(result.run, result.step): (base, best) for result, base, best in found}
-    head = ["job", "steps", "held-out loss", "to the base model", "to the lowest", "time", "a step", "memory", "size"]
+    looks = [key for key in JUDGED if any(looks_of(result, key) is not None for _, result in report.grid.results())]
+    titles = [JUDGED[key].lower() for key in looks]
+    head = [
+        "job",
+        "steps",
+        "held-out loss",
+        "to the base model",
+        "to the lowest",
+        *titles,
+        "time",
+        "a step",
+        "memory",
+        "size",
+    ]
     rows = []
     for row, result in report.grid.results():
         base, best = pairs.get((result.run, result.step), (None, None))
@@ -262,6 +310,7 @@ def _jobs(report: Report, output: Path) -> Table:
                 f"{base.final:.5f}" if base else _missing(result),
                 _difference(base),
                 _difference(best),
+                *(_share(looks_of(result, key)) for key in looks),
                 *(_costs(result) if result.finished else ["–"] * 4),
                 f"`{os.path.relpath(result.path if result.finished else result.run, output)}`",
             ]
@@ -274,6 +323,10 @@ def _difference(result: PairedResult | None) -> str:
         return "–"
     numbers = [f"{value:+.5f}".replace("-", "−") for value in (result.difference, *(result.interval_95 or ()))]
     return f"{numbers[0]} ({' to '.join(numbers[1:])})" if result.interval_95 else numbers[0]
+
+
+def _share(value: float | None) -> str:
+    return DASH if value is None else f"{value:.0%}"
 
 
 def _costs(result: Result) -> list[str]:

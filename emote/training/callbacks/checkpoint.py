@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import CALLBACK, PLATEAU, RunFolder
 from emote.training.callbacks.step import StepCallback, is_due
 from emote.training.distributed.process_group import max_over_processes
 from emote.training.module import LoraModule
@@ -29,7 +29,7 @@ class Checkpoint(StepCallback):
             if trainer.is_global_zero:
                 self.folder.prune_checkpoints(newest=step)
                 if stopped and not self.stop.signal_number:
-                    self.folder.note_stop(step)
+                    self.folder.note_stop(step, PLATEAU if trainer.callback_metrics.get("plateau") else CALLBACK)
         if self.stop.signal_number:
             trainer.limit_val_batches = 0  # else Lightning would validate before it stops
             trainer.should_stop = True

@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from emote.config import LOGGER, Config, LoggerConfig
 from emote.runs.metrics_file import COLUMNS
 
+JUDGED = ("recognised_top5", "usable")  # of what the summary says of the images
 NAMES = {
     "loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm",
     "stuck_share": "train/stuck_share", "validation_loss": "validation/loss", "seconds": "speed/seconds_per_step",
@@ -81,6 +82,10 @@ def log_delivery(loggers: Sequence[Any], config: Config, name: str, path: Path) 
         base, tuned = ([Image.open(file).convert("RGB") for file in files] for files in kinds)
         seeds = [config.callbacks.samples.seed + i for i in range(len(prompts))]
         log_samples(loggers, step, prompts, seeds, base, tuned)
+    if images := json.loads((path / "summary.json").read_text(encoding="utf-8")).get("images"):
+        kinds_judged = [(kind, key) for kind in ("base", "fine_tuned") for key in JUDGED]
+        for logger in loggers:
+            logger.log_metrics({f"images/{kind}_{key}": images[kind][key]["value"] for kind, key in kinds_judged}, step)
     for method in _methods(loggers, "log_delivery"):
         method(config.logger, name, path, step)
 

@@ -1,0 +1,1 @@
+"""`emote evaluate`: draw with the base and with adapters, measure, report."""
