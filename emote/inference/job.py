@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -36,7 +37,10 @@ def generate(options: Options) -> int:
     image_generator = ImageGenerator(plan.base, options.device.value, precision)
     image_generator.use(plan.adapter)
     _say_plan(plan, image_generator)
-    images, problems = _draw(plan, image_generator)
+    if plan.best_of:
+        plan, images, problems = _draw_best(plan, image_generator)
+    else:
+        images, problems = _draw(plan, image_generator)
     if plan.repeated:
         console.print(compare(plan.repeated, images[0]), markup=False)
     elif len(plan.shots) > 1:
@@ -97,6 +101,41 @@ def _draw(plan: Plan, image_generator: ImageGenerator) -> tuple[list[Image.Image
             if drawn.problem:
                 problems.append(f"{path}: {drawn.problem}")
     return [images[index] for index in sorted(images)], problems
+
+
+def _draw_best(plan: Plan, image_generator: ImageGenerator) -> tuple[Plan, list[Image.Image], list[str]]:
+    """Of each prompt's drawings those that are recognised, written; the plan without the others. Says all scores."""
+    from emote.inference.best_of import PromptJudge, keep  # late: it imports transformers
+
+    judge = PromptJudge(plan.base.config.path, image_generator.device)  # first, so that a missing one costs no drawing
+    problems = []
+    with progress_bar(console) as bar:
+        task = bar.add_task("drawing", total=None, note="")
+
+        def on_step(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+
+        requests = [shot.request for shot in plan.shots]
+        drawn = {one.index: one for one in image_generator.draw_each(requests, batch=plan.batch, on_step=on_step)}
+    kept: list[int] = []
+    for typed in dict.fromkeys(shot.typed for shot in plan.shots):
+        rows = [row for row, shot in enumerate(plan.shots) if shot.typed == typed and not drawn[row].problem]
+        problems += [drawn[row].problem for row, shot in enumerate(plan.shots)
+                     if shot.typed == typed and drawn[row].problem]  # fmt: skip
+        scored = judge.rank(typed, [drawn[row].image for row in rows]) if rows else []
+        chosen = keep(scored)
+        for one in scored:
+            seed = plan.shots[rows[one.index]].request.seed
+            console.print(f"{typed}, seed {seed}: {one}{'' if one in chosen else '; left out'}", markup=False)
+        kept += [rows[one.index] for one in chosen]
+    images = []
+    for row in kept:
+        image = _cut_out(drawn[row].image) if plan.transparent else drawn[row].image
+        path = plan.output.path(plan.shots[row].name)
+        save_png(image, path)
+        console.print(str(path), markup=False)
+        images.append(image)
+    return replace(plan, shots=[plan.shots[row] for row in kept]), images, problems
 
 
 def _cut_out(image: Image.Image) -> Image.Image:

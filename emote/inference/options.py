@@ -20,6 +20,8 @@ class Options:
                         default=AUTO)  # fmt: skip
     negative_prompt: str = key("what guidance leads away from", default="")
     n: int = key("images a prompt", at_least=1, default=4)
+    best_of: int | None = key("draw so many a prompt in place of n, and keep those that are recognised at 32 px",
+                              at_least=2, default=None)  # fmt: skip
     seed: int = key("of the first image; the next ones count up", at_least=0, default=0)
     inference_steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
     guidance_scale: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,

@@ -35,7 +35,8 @@ class Shot:
 class Plan:
     """Everything that is known before a weight is loaded.
 
-    repeated: the image that is drawn again, and batch_position its place in a batch.
+    best_of: whether only those are kept that are recognised. repeated: the image that is drawn again, and
+    batch_position its place in a batch.
     """
 
     base: Base
@@ -47,6 +48,7 @@ class Plan:
     transparent: bool
     precision: Precision = Precision.auto
     notes: tuple[str, ...] = ()
+    best_of: bool = False
     repeated: Path | None = None
     batch_position: int = 0
 
@@ -102,11 +104,13 @@ def plan_images(options: Options) -> Plan:
         if request is None:
             continue
         prefix = f"{i + 1:02d}-" if len(prompts) > 1 else ""
-        for seed in range(options.seed, options.seed + options.n):
+        for seed in range(options.seed, options.seed + (options.best_of or options.n)):
             for variant, scale in variants.items():
                 suffix = f"-{variant.replace(' ', '-')}" if len(variants) > 1 else ""
                 name = f"{prefix}{slug(typed)}-seed{seed}{suffix}.png"
                 shots.append(Shot(replace(request, seed=seed, lora_scale=scale), name, typed, variant))
+    if options.best_of and len(variants) > 1:
+        wrong.lines.append("best_of says nothing beside compare= or lora_scales=; leave one out")
     wrong.collect(lambda: output.check([*(shot.name for shot in shots), SHEET]))
     if base and size:
         wrong.collect(lambda: base.check_size(width, height))
@@ -114,7 +118,7 @@ def plan_images(options: Options) -> Plan:
     assert base is not None
     return Plan(
         base, adapter, shots, list(variants), output, options.batch_size, options.transparent,
-        notes=_notes(options, adapter),
+        notes=_notes(options, adapter), best_of=options.best_of is not None,
     )  # fmt: skip
 
 

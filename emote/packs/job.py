@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -118,6 +119,7 @@ def _draw(plan: Plan, options: PackOptions, output: Output) -> Iterator[tuple[st
         for one in image_generator.draw_each([shot.request for shot in plan.shots], batch=plan.batch, on_step=on_step):
             save_png(one.image, output.path(f"{IMAGES}/{plan.shots[one.index].name}"))
             drawn[one.index] = one
+    _say_unrecognised(plan, [drawn[index].image for index in range(len(plan.shots))])
     for index, shot in enumerate(plan.shots):
         item = PackItem(
             prompt=shot.typed,
@@ -127,6 +129,23 @@ def _draw(plan: Plan, options: PackOptions, output: Output) -> Iterator[tuple[st
             licence=options.licence if options.licence is not None else licence,
         )
         yield shot.name, item
+
+
+def _say_unrecognised(plan: Plan, images: list[Image.Image]) -> None:
+    """A word on each drawing that nobody may recognise at the size at which it is read; they are packed all the same.
+
+    Nothing is said where there is no judge on this machine.
+    """
+    from emote.inference.best_of import PromptJudge  # late: it imports transformers
+
+    with suppress(ConfigError):
+        judge = PromptJudge(plan.base.config.path, "cpu", fetch=False)
+        for typed in dict.fromkeys(shot.typed for shot in plan.shots):
+            rows = [row for row, shot in enumerate(plan.shots) if shot.typed == typed]
+            for found in judge.rank(typed, [images[row] for row in rows]):
+                if not found.recognised:
+                    name = plan.shots[rows[found.index]].name
+                    console.print(f"note: {name} may not be read: {found}", markup=False)
 
 
 def _read(options: PackOptions) -> Iterator[tuple[str, PackItem]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +109,14 @@ class Cell:
 
     @property
     def is_monotone(self) -> bool:
-        """Whether each strength moves it at least as far as the one before, in the direction of the last."""
-        values = [0.0, *(change.value for change in self.changes)]
-        direction = 1 if values[-1] > 0 else -1
-        return all(direction * (after - before) >= -1e-9 for before, after in pairwise(values))
+        """Whether no strength moves it back, in the direction of the last, by more than its interval allows."""
+        direction = 1 if self.changes[-1].value > 0 else -1
+        before, furthest = 0.0, 0.0
+        for change in self.changes:
+            before, furthest = direction * change.value, max(furthest, before)
+            if before < furthest - change.half_width:
+                return False
+        return True
 
     @property
     def as_expected(self) -> bool:
