@@ -44,7 +44,7 @@ def test_a_relative_path_is_looked_up_here_and_then_in_the_project(
     assert locate(model_config("some/model")) == model.resolve()
     (tmp_path / "deeper").mkdir()
     monkeypatch.chdir(tmp_path / "deeper")
-    monkeypatch.setattr(module, "PROJECT", tmp_path)
+    monkeypatch.setattr("emote.util.places.ROOT", tmp_path)
     assert locate(model_config("some/model")) == model.resolve()
 
 
