@@ -10,7 +10,6 @@ import pytest
 from huggingface_hub import constants
 
 from emote.config import ModelConfig
-from emote.models import locate as module
 from emote.models.locate import locate
 from emote.util.errors import ConfigError
 
