@@ -45,19 +45,19 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def overview(folder: Path = COMMANDS, said: str = "emote") -> str:
-    """The commands in a folder with their first sentences, read without importing them."""
+    """Return the commands in a folder with their first sentences, read without importing them."""
     rows = [line for name in commands(folder) for line in row(name, 20, summary(folder / _file_name(name)))]
     return "\n".join([TITLE, "", f"  {said} <command> [key=value …]", "", *rows, "", ENDING])
 
 
 def commands(folder: Path = COMMANDS) -> list[str]:
-    """Their names, as they are typed."""
+    """Return the names of the commands, as they are typed."""
     found = [path.stem.replace("_", "-") for path in folder.iterdir() if not path.name.startswith("_")]
     return sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
 
 
 def summary(path: Path) -> str:
-    """The first line of a command's docstring, or of its folder's."""
+    """Return the first line of a command's docstring, or of its folder's."""
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0]

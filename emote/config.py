@@ -118,7 +118,7 @@ def key(
     before: Any = COUNTS,
     word: str | None = None,
 ) -> Any:
-    """A configuration key: what it means, and the range of its value (or of each value of a list).
+    """Return a configuration key: what it means, and the range of its value (or of each value of a list).
 
     kind: what it chooses, by name or as a mapping with `_target_`.  before: the value that means what was done before
     the key existed. There it is no part of a run's identity, whatever its default is now, so that every finished run
@@ -372,7 +372,7 @@ def config_schema(schema: type = Config) -> type:
 
 
 def schema_keys(schema: type | None = None, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, dataclass field, type) of every leaf key, in order."""
+    """Yield (dotted name, dataclass field, type) of every leaf key, in order."""
     schema = schema or config_schema()
     hints = get_type_hints(schema)
     for entry in fields(schema):
@@ -384,7 +384,7 @@ def schema_keys(schema: type | None = None, prefix: str = "") -> Iterator[tuple[
 
 
 def to_dataclass(composed: DictConfig) -> Config:
-    """The composed configuration as plain dataclasses: no OmegaConf object goes further than this."""
+    """Return the composed configuration as plain dataclasses: no OmegaConf object goes further than this."""
     merged = OmegaConf.merge(OmegaConf.structured(config_schema()), composed)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
@@ -418,7 +418,7 @@ def as_text(value: Any) -> str:
 
 
 def problems(config: Config) -> list[str]:
-    """Everything that is wrong with the values, each as `key rule, got value; what to do`."""
+    """Yield everything that is wrong with the values, each as `key rule, got value; what to do`."""
     found = [line for name, entry, _ in schema_keys() for line in range_problems(name, entry, get(config, name))]
     if found:
         return found  # the rules below may rely on the ranges
@@ -429,7 +429,7 @@ def problems(config: Config) -> list[str]:
 
 
 def range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
-    """What is wrong with a value of the right type: it is out of range, or names nothing that can be chosen."""
+    """Yield what is wrong with a value of the right type: it is out of range, or names nothing that can be chosen."""
     if kind := entry.metadata["kind"]:
         yield from filter(
             None, (kind.problem(name, choice) for choice in (value if isinstance(value, list) else [value]))
@@ -481,7 +481,7 @@ def _data_problems(config: Config) -> Iterator[str]:
 
 def _caption_problems(data: DataConfig) -> Iterator[str]:
     if not data.caption.strip():
-        yield "data.caption must say something, got nothing; set data.caption='{text}', or one caption for all images"
+        yield "data.caption must not be empty; set data.caption='{text}', or one caption for all images"
     if "{trigger}" in data.caption:
         yield "data.caption has {trigger}, and data.trigger is null; set data.trigger=<a word>"
     if data.trigger is not None and (not data.trigger.strip() or set("{}") & set(data.trigger)):
@@ -577,7 +577,7 @@ def _launcher_problems(config: Config) -> Iterator[str]:
         if value and name not in (*keys[engine], "engine", "options"):
             readers = [f"launcher={other}" for other in keys if name in keys[other]]
             reads = f"{', '.join(readers)} {'reads' if len(readers) == 1 else 'read'} it"
-            yield f"launcher.{name} says nothing to launcher={engine}, got {value}; {reads}"
+            yield f"launcher.{name} has no effect on launcher={engine}, got {value}; {reads}"
     if config.trainer.nodes > 1 and getattr(LAUNCHER.load(engine), "ONE_MACHINE", False):
         yield f"launcher={engine} gives a job one machine; set trainer.nodes=1, or launcher=slurm"
 
@@ -587,7 +587,7 @@ _HUB_PART = r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9])?"  # the Hub's own rule
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a text can be `owner/name` on the Hub."""
+    """Return whether a text can be `owner/name` on the Hub."""
     well_formed = re.fullmatch(f"{_HUB_PART}/{_HUB_PART}", name, re.ASCII) and not re.search(r"--|\.\.", name)
     return bool(well_formed) and not name.endswith(".git")
 
@@ -606,7 +606,7 @@ def _hub_problems(config: Config) -> Iterator[str]:
 
 
 def share_of_device(trainer: TrainerConfig) -> int:
-    """Images of one optimizer step that one device computes."""
+    """Return images of one optimizer step that one device computes."""
     return trainer.batch_size // (trainer.devices * trainer.nodes)
 
 

@@ -11,7 +11,7 @@ from emote.cli.keys import LEAVES
 
 
 def component_lines() -> Iterator[str]:
-    """A row for each component: the word that chooses it, and the first sentence of its docstring."""
+    """Yield a row for each component: the word that chooses it, and the first sentence of its docstring."""
     width = min(max(shutil.get_terminal_size((110, 24)).columns, 90), 120)
     rows = []
     for key, (entry, type_) in LEAVES.items():

@@ -88,7 +88,7 @@ class Composer:
         return self._composed[tuple(files)]
 
     def compose(self, words: Sequence[str]) -> DictConfig:
-        """What a job runs on. Values are set as Hydra sets them."""
+        """Return what a job runs on. Values are set as Hydra sets them."""
         job = copy.deepcopy(self.with_hydra(words))
         OmegaConf.set_struct(job, False)
         job.pop("hydra")
@@ -99,11 +99,11 @@ class Composer:
         return job
 
     def repository(self, words: Sequence[str]) -> Any:
-        """What finds the files of conf/, and of the directories that the words add to it."""
+        """Return what finds the files of conf/, and of the directories that the words add to it."""
         return self.loader._parse_overrides_and_create_caching_repo("config", for_hydra(files_of(words)))[1]
 
     def typed_options(self, words: Sequence[str]) -> list[TypedOption]:
-        """The options among the words, but for the experiment, in the order in which groups are composed."""
+        """Return the options among the words, but for the experiment, in the order in which groups are composed."""
         overrides = self.parser.parse_overrides(files_of(words))
         chosen: dict[str, Any] = {o.key_or_group: o.value() for o in overrides if o.key_or_group in GROUPS}
         repository, found = self.repository(words), []
@@ -118,7 +118,7 @@ class Composer:
 
 
 def files_of(words: Sequence[str]) -> list[str]:
-    """The words that decide which files are composed: all but `key=value`."""
+    """Return the words that decide which files are composed: all but `key=value`."""
     return [word for word in words if word.partition("=")[0] not in LEAVES]
 
 
@@ -128,11 +128,11 @@ def for_hydra(words: Sequence[str]) -> list[str]:
 
 
 def of_jobs(words: Sequence[str]) -> list[str]:
-    """The words that are a job's own: all but those to Hydra, such as where else files are searched."""
+    """Return the words that are a job's own: all but those to Hydra, such as where else files are searched."""
     return [word for word in words if not word.startswith(("hydra.", "hydra/"))]
 
 
 def sweep_of_files(composed: DictConfig) -> list[str]:
-    """The words of the sweep that an experiment brings along, as hydra.sweeper.params."""
+    """Return the words of the sweep that an experiment brings along, as hydra.sweeper.params."""
     params = composed.hydra.sweeper.get("params") or {}
     return [f"{key}={value}" for key, value in params.items()]

@@ -15,7 +15,7 @@ from emote.util.places import ROOT
 
 
 def explained(error: BaseException) -> str:
-    """What Hydra, OmegaConf or YAML complain about, in our words where the case is known."""
+    """Return what Hydra, OmegaConf or YAML complain about, in our words where the case is known."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         where = f"{short(mark.name)}, line {mark.line + 1}" if mark else "a file in conf/"
@@ -55,6 +55,6 @@ def _missing_option(where: str, wanted: str, text: str) -> str:
 
 
 def short(path: str) -> str:
-    """A path as it is told: within the repository without the repository's."""
+    """Return a path as messages show it: within the repository relative to it."""
     file = Path(path)
     return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else path

@@ -25,7 +25,7 @@ class Groups:
 
 
 def find_groups(composer: Composer, words: list[str]) -> Groups:
-    """Of conf/ and of the directories that the words add to it."""
+    """Find the groups of conf/ and of the directories that the words add to it."""
     try:
         repository = composer.repository([word for word in words if word.startswith("hydra.searchpath=")])
         entries = repository.load_config("config").defaults_list

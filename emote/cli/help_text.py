@@ -38,7 +38,7 @@ Flags: --cfg job [--resolve] [--package lora], -m, --config-dir, --version."""
 
 
 def help_text(composer: Composer, words: list[str]) -> str:
-    """What can be typed: sentences, groups with their options, every key with type, default and meaning.
+    """Return what can be typed: sentences, groups with their options, every key with type, default and meaning.
 
     words: `key=value` as typed, by which defaults are shown; of the others, only what is about one of them.
     Raises ConfigError where nothing is about these.
@@ -51,7 +51,7 @@ def help_text(composer: Composer, words: list[str]) -> str:
     lines = ["Fine-tune Stable Diffusion with LoRA on emoji art.", "", "What people type:", ""]
     lines += [f"  {f'{TRAIN} {sentence}':<62}  {meaning}" for sentence, meaning in SENTENCES]
     lines += ["", "Running the same command again goes on where it stopped, or returns at once if it is finished.", ""]
-    lines += ["Groups (* is composed if nothing is said):", ""]
+    lines += ["Groups (* is the default):", ""]
     lines += _group_lines(groups, groups.options)
     lines += ["", "Components, chosen by a key; docs/extending.md adds one with a file:", "", *component_lines()]
     lines += ["", "Keys:"]

@@ -14,7 +14,7 @@ SECTIONS = {name.rsplit(".", depth)[0] for name in LEAVES for depth in range(1, 
 
 
 def flat(content: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of everything that a mapping says."""
+    """Yield (dotted name, value) of everything in a mapping."""
     for key, value in content.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and name not in LEAVES:

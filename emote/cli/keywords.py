@@ -39,7 +39,7 @@ def help_wanted(arguments: list[str]) -> bool:
 
 
 def help_of(schema: type, about: str | None, arguments: list[str]) -> str:
-    """The docstring and all keys, or the keys that have one of the other arguments in their name or meaning."""
+    """Return the docstring and all keys, or the keys that have one of the other arguments in their name or meaning."""
     words = [word.lower() for word in arguments if word not in HELP and "=" not in word]
     if not words:
         return f"{(about or '').strip()}\n\nKeys:\n\n{describe(schema)}"
@@ -50,7 +50,7 @@ def help_of(schema: type, about: str | None, arguments: list[str]) -> str:
 
 
 def read_keywords(schema: type[T], arguments: list[str]) -> T:
-    """The words as an instance of `schema`; a list is `key=[a, b]` or the key said several times.
+    """Return the words as an instance of `schema`; a list is `key=[a, b]` or the key said several times.
 
     Raises ConfigError with every mistake.
     """
@@ -80,7 +80,7 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
 
 
 def unknown_word(word: str, known: Collection[str]) -> str:
-    """What is told of a word that begins with no known key."""
+    """Return the message for a word that begins with no known key."""
     name, found, _ = word.lstrip("-").partition("=")
     guess = name if name in known else peer_key(name, known) or nearest(name, known)
     rule = f"unknown key {name}" if found and not word.startswith("-") else f"{word} is not key=value"
@@ -90,7 +90,7 @@ def unknown_word(word: str, known: Collection[str]) -> str:
 
 
 def describe(schema: type, words: Collection[str] = ()) -> str:
-    """A row a key: its default (nothing where it must be given), its meaning, type and range.
+    """Return a row a key: its default (nothing where it must be given), its meaning, type and range.
 
     words: those that a key must have in its name or meaning; none for all keys.
     """

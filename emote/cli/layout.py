@@ -14,7 +14,7 @@ LONGEST_VALUE = 26
 
 
 def width() -> int:
-    """Characters a line."""
+    """Return how many characters a line may have."""
     return min(max(shutil.get_terminal_size((110, 24)).columns, 90), 120)
 
 
@@ -28,7 +28,7 @@ def row(left: str, column: int, text: str) -> list[str]:
 
 
 def key_rows(keys: Iterable[tuple[str, str, str]]) -> Iterator[str]:
-    """Rows of (name, default, meaning)."""
+    """Yield rows of (name, default, meaning)."""
     known = [(name, shortened(value), meaning) for name, value, meaning in keys]
     first = max(len(name) for name, _, _ in known) + 2
     second = max(len(value) for _, value, _ in known) + 2
@@ -51,7 +51,7 @@ def shown_type(kind: Any, entry: Any) -> str:
 
 
 def described(kind: Any, entry: Any = None) -> str:
-    """A type of the schema in words; where a component is chosen, their names."""
+    """Return a type of the schema in words; where a component is chosen, their names."""
     if entry is not None and entry.metadata["kind"]:
         return f"one of {', '.join(entry.metadata['kind'].names())}"
     if entry is not None and entry.metadata["word"]:

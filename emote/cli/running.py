@@ -36,7 +36,7 @@ def run_single(composer: Composer, words: list[str]) -> None:
 
 
 def run_sweep(composer: Composer, words: list[str]) -> int:
-    """Every job that is not finished, also after one that failed, then the report.
+    """Run every job that is not finished, also after one that failed, then the report.
 
     Hydra's sweeper is not used: it raises the first failure, forgets the others, and knows no order. Raises
     ConfigError with the mistakes of all jobs before the first one starts.
@@ -50,7 +50,7 @@ def run_sweep(composer: Composer, words: list[str]) -> int:
     from emote.training.distributed.process_index import is_one_of_many
 
     if is_one_of_many():
-        raise ConfigError("a sweep is said once, without torchrun or srun: it starts the processes of its jobs itself")
+        raise ConfigError("start a sweep without torchrun or srun: it starts the processes of its jobs itself")
     check_launcher(asked[0][1])
     sweep = Sweep.begin(asked, shlex.join([*TRAIN.split(), "-m", *of_jobs(words)]))
     if asked[0][1].launcher.engine == "local":
@@ -74,7 +74,7 @@ def _do_here(jobs: Sequence[Job], sweep: Sweep) -> None:
 
 
 def jobs_of(composer: Composer, words: list[str]) -> list[list[str]]:
-    """The words of each job, as typed, those of the sweep that an experiment brings along first."""
+    """Return the words of each job, as typed, those of the sweep that an experiment brings along first."""
     typed = composer.parser.parse_overrides(of_jobs(words))
     to_hydra = [word for word in words if word not in of_jobs(words)]
     fixed = [str(override.input_line) for override in typed if not override.is_sweep_override()]

@@ -23,7 +23,7 @@ def art_files(style: str) -> dict[str, Path]:
 
 
 def art_items(style: str, caption: str) -> list[Item]:
-    """Every named emoji of a style. `caption` is a template with `{text}` (its name) and `{style}`."""
+    """Return every named emoji of a style. `caption` is a template with `{text}` (its name) and `{style}`."""
     names = catalogue()
     return [
         Item(

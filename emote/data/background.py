@@ -19,7 +19,7 @@ PALETTE = ("green", "cyan", "blue", "purple", "magenta")
 
 
 def is_white(background: str) -> bool:
-    """Whether `data.background` is white under any of its names."""
+    """Return whether `data.background` is white under any of its names."""
     return background != RANDOM_BACKGROUND and _rgb(background) == (255, 255, 255)
 
 
@@ -29,14 +29,14 @@ def colour_count(background: str) -> int:
 
 
 def pixels_of(background: str) -> object:
-    """What makes its pixels, as JSON values: white and #ffffff are the same."""
+    """Return what makes its pixels, as JSON values: white and #ffffff are the same."""
     if background != RANDOM_BACKGROUND:
         return _rgb(background)
     return {"colours": COLOURS, "palette": {name: _rgb(name) for name in PALETTE}}
 
 
 def colours_of(background: str, content: str, transparent: bool) -> tuple[str, ...]:
-    """The CSS colours, one a variant, under the image with this content hash.
+    """Return the CSS colours, one a variant, under the image with this content hash.
 
     `random` gives white first, for validation is on the first variant and so compares with a run over white; then
     others of PALETTE, chosen by the hash. Where nothing shows through, padding stays white in all variants.
@@ -50,7 +50,7 @@ def colours_of(background: str, content: str, transparent: bool) -> tuple[str, .
 
 
 def colour_name(colour: str) -> str:
-    """What captions call a CSS colour: its name as it was typed, or for #rrggbb the nearest name."""
+    """Return what captions call a CSS colour: its name as it was typed, or for #rrggbb the nearest name."""
     if colour.lower() in ImageColor.colormap:
         return colour.lower()
     wanted = _rgb(colour)
@@ -59,7 +59,7 @@ def colour_name(colour: str) -> str:
 
 
 def caption_over(caption: str, colour: str, template: str) -> str:
-    """The caption, followed by `template` with `{colour}` ("green") and `{a_colour}` ("a green").
+    """Return the caption, followed by `template` with `{colour}` ("green") and `{a_colour}` ("a green").
 
     White is not mentioned: it is what a prompt without a background then means, as in a run over white.
     """

@@ -74,7 +74,7 @@ class Latents:
         return content in self._shards
 
     def get(self, content: str, variant: int = 0) -> tuple[Tensor, Tensor]:
-        """(mean, logvar), each float32 [C, h, w]. Raises KeyError for what is bad or was never encoded."""
+        """Return (mean, logvar), each float32 [C, h, w]. Raises KeyError for what is bad or was never encoded."""
         return self._shards.row("mean", content, variant), self._shards.row("logvar", content, variant)
 
     def is_transparent(self, content: str) -> bool:
@@ -97,7 +97,7 @@ class TextEmbeddings:
         return self._shards.shape("embedding")
 
     def get(self, caption: str) -> Tensor:
-        """[T, D], in the type that the encoder returned. Raises KeyError for a caption that was not encoded."""
+        """Return [T, D], in the type that the encoder returned. Raises KeyError for a caption that was not encoded."""
         try:
             return self._shards.row("embedding", caption_key(caption))
         except KeyError:
@@ -168,7 +168,7 @@ def cached_latents(
 def cached_text(
     captions: Iterable[str], encoder_key: str, directory: Path, batch_size: int = TEXT_BATCH
 ) -> TextEmbeddings:
-    """What `build_text` would not encode again, as `cached_latents`."""
+    """Return what `build_text` would not encode again, as `cached_latents`."""
     keys = {caption_key(caption) for caption in {*captions, ""}}
     return TextEmbeddings(existing(keys, Path(directory) / "text", _text_recipe(encoder_key, batch_size)))
 

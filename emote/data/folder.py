@@ -38,7 +38,7 @@ NO_CAPTION = "no caption: no metadata and no .txt or .caption beside it"
 
 
 def folder_items(data: DataConfig) -> Found:
-    """Every image under `data.path`, in the order of the paths, with its captions; the others with the reason.
+    """Return every image under `data.path`, in the order of the paths, with its captions; the others with the reason.
 
     Captions come, as `data.captions` allows, from `metadata.jsonl` or `metadata.csv` in any directory (`file_name`,
     relative to it, and `data.text_column`); from a `.txt` or `.caption` of the image's name; from any other JSON or

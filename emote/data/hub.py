@@ -26,7 +26,7 @@ INSTEAD = f"to train without the Hub: {TRAIN} experiment=quickstart"
 
 
 def hub_items(data: DataConfig) -> Found:
-    """Every captioned row of `data.path`, in its order; those without a caption with the reason.
+    """Return every captioned row of `data.path`, in its order; those without a caption with the reason.
 
     Captions may be text, lists of text (an item for each), or classes, which count by their names. Images stay encoded
     and where they are until they are read. Raises ConfigError for a data set that is missing, gated or out of reach,
@@ -38,7 +38,7 @@ def hub_items(data: DataConfig) -> Found:
     for key, column in (("image_column", data.image_column), ("text_column", text_column)):
         if column not in rows.column_names:
             raise ConfigError(
-                f"data.{key}={column} is no column of {data.path}; it has {', '.join(rows.column_names)}; "
+                f"data.{key}={column} is not a column of {data.path}; it has {', '.join(rows.column_names)}; "
                 f"set data.{key}=…"
             )
     images = _undecoded(rows, data)

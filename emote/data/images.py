@@ -62,7 +62,7 @@ class Layout:
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """The formats of raster images that `decode` reads, as Pillow calls them, sorted."""
+    """Return the formats of raster images that `decode` reads, as Pillow calls them, sorted."""
     Image.init()
     for module, register in PLUGINS:
         with contextlib.suppress(ImportError, OSError):
@@ -74,7 +74,7 @@ def formats() -> tuple[str, ...]:
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """The file name suffixes, in lower case and with the dot, of what `decode` reads."""
+    """Return the file name suffixes, in lower case and with the dot, of what `decode` reads."""
     readable = formats()
     known = Image.registered_extensions()  # this one reads all plugins first
     return frozenset({".svg", ".svgz", *(suffix for suffix, name in known.items() if name in readable)})
@@ -86,7 +86,7 @@ def is_svg(data: bytes) -> bool:
 
 
 def is_odd_svg(data: bytes) -> bool:
-    """Whether it is an SVG that is compressed, no UTF-8, or begins with much else."""
+    """Return whether it is an SVG that is compressed, no UTF-8, or begins with much else."""
     if data[:2] == b"\x1f\x8b":
         return True  # the only kind of image that is compressed so
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or data[:2] in (b"<\0", b"\0<"):
@@ -101,7 +101,7 @@ def is_odd_svg(data: bytes) -> bool:
 
 
 def svg_text(data: bytes) -> str:
-    """The text of an SVG, also of a compressed one. Raises BadImage."""
+    """Return the text of an SVG, also of a compressed one. Raises BadImage."""
     try:
         if data[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
@@ -224,7 +224,7 @@ def is_transparent(image: Image.Image) -> bool:
 
 
 def figure_box(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """Bounding box (left, top, right, bottom) of what is not background; None for an empty image.
+    """Return the bounding box (left, top, right, bottom) of what is not background; None for an empty image.
 
     Background is transparency where there is any, else the colour of the top left pixel.
     """
@@ -280,12 +280,12 @@ def lay_out(image: Image.Image, layout: Layout, nearest: bool = False) -> Image.
 
 
 def decode_for(data: bytes, layout: Layout, rendering: Rendering = PLAIN) -> Image.Image:
-    """`decode`, as large as `lay_out` wants it. Raises BadImage."""
+    """Decode as `decode`, as large as `lay_out` needs it. Raises BadImage."""
     # SVGs are drawn at twice the size: cropping to the figure would otherwise enlarge soft pixels
     return decode(data, 2 * layout.resolution, rendering)
 
 
 def to_pixels(data: bytes, layout: Layout, flip: bool = False, rendering: Rendering = PLAIN) -> np.ndarray:
-    """Encoded bytes to uint8 pixels [side, side, 3]. Raises BadImage."""
+    """Return encoded bytes as uint8 pixels [side, side, 3]. Raises BadImage."""
     image = lay_out(decode_for(data, layout, rendering), layout, rendering.nearest)
     return np.asarray(ImageOps.mirror(image) if flip else image)

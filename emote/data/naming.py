@@ -21,7 +21,7 @@ def describe(short_name: str) -> str:
 
 
 def concept_of(caption: str) -> str:
-    """The caption without skin tone, hair and gender: emoji with one concept stay on one side of a split."""
+    """Return the caption without skin tone, hair and gender: emoji with one concept stay on one side of a split."""
     text = _STYLE.sub("", unicodedata.normalize("NFC", caption).lower().strip())
     text = re.sub(r"^an emoji of +", "", text)
     bare = _ROLES.sub(lambda m: m.group(1) or m.group(2), _HAIR.sub("", _TONE.sub("", text)))
@@ -52,7 +52,7 @@ def codepoints(character: str) -> str:
 
 
 def normalise_stem(stem: str) -> str:
-    """A file's stem in OpenMoji's (`0023-FE0F-20E3`) or Twemoji's (`23-20e3`) spelling to one key.
+    """Return one key for a file's stem in OpenMoji's (`0023-FE0F-20E3`) or Twemoji's (`23-20e3`) spelling to one key.
 
     The variation selector FE0F is optional in practice, so it is dropped.
     """

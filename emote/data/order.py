@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def key_seed(*parts: int | str) -> int:
-    """A 63-bit seed that is a function of `parts` alone: the same on every machine, in every process.
+    """Return a 63-bit seed that is a function of `parts` alone: the same on every machine, in every process.
 
     Name the use first (`key_seed("noise", seed, step, position)`): other names draw other numbers, so that
     noise and order never share a stream. Each part is hashed with its type and length: (1, 23), (12, 3)
@@ -32,17 +32,17 @@ def key_seed(*parts: int | str) -> int:
 
 @functools.lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
 def permutation(seed: int, epoch: int, count: int) -> Tensor:
-    """The order of one epoch: int64 [count]."""
+    """Return the order of one epoch: int64 [count]."""
     generator = torch.Generator().manual_seed(key_seed("order", seed, epoch))
     return torch.randperm(count, generator=generator)
 
 
 def item_at(seed: int, position: int, count: int) -> int:
-    """Which of `count` items stands at `position` of the endless order; each one once per epoch."""
+    """Return which of `count` items stands at `position` of the endless order; each one once per epoch."""
     epoch, place = divmod(position, count)
     return int(permutation(seed, epoch, count)[place])
 
 
 def variant_at(seed: int, position: int, variants: int) -> int:
-    """Which of an image's `variants` (such as its mirror image) is drawn at `position`."""
+    """Return which of an image's `variants` (such as its mirror image) is drawn at `position`."""
     return key_seed("variant", seed, position) % variants

@@ -34,7 +34,7 @@ def apply_policy(kept: int, skipped: list[Skipped], policy: OnBadItem) -> None:
 
 
 def listing(skipped: list[Skipped]) -> str:
-    """The first bad items, one a line, then how many more there are."""
+    """Return the first bad items, one a line, then how many more there are."""
     lines = [f"  {item}" for item in skipped[:NAMED]]
     if len(skipped) > NAMED:
         lines.append(f"  and {len(skipped) - NAMED:,} more")

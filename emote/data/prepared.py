@@ -110,7 +110,7 @@ def layout_of(data: DataConfig) -> Layout:
 
 
 def captions_of(caption: str, content: str, latents: Latents, data: DataConfig) -> tuple[str, ...]:
-    """One for each cached variant of an image: what lies under it is said where it shows and is not white."""
+    """Return a caption for each cached variant of an image: the background is named where it shows."""
     template = data.background_caption
     if template is None or is_white(data.background) or not latents.is_transparent(content):
         return (caption,) * len(latents.variants)
@@ -195,7 +195,7 @@ def without(scan: Scan, bad: Mapping[str, str], policy: OnBadItem) -> Scan:
 
 
 def undecodable(entries: Iterable[Scanned], bad: Mapping[str, str]) -> list[Skipped]:
-    """One for each file whose content is bad."""
+    """Return what was skipped: one for each file whose content is bad."""
     names = {entry.item.name: bad[entry.content] for entry in entries if entry.content in bad}
     return [Skipped(name, reason) for name, reason in names.items()]
 
@@ -266,7 +266,7 @@ def prepare(
 def count_uncached(
     scan: Scan, data: DataConfig, image_encoder_key: str, text_encoder_key: str, cache_dir: Path, prompts: Iterable[str]
 ) -> tuple[int, int]:
-    """How many images and captions `prepare` would encode; only names and headers of the cache's files are read.
+    """Return how many images and captions `prepare` would encode; only names and headers of the cache's files are read.
 
     Captions that depend on whether an image is transparent count as missing until the image itself is cached.
     """
@@ -322,7 +322,7 @@ class TrainingSet(Dataset):
         return max(0, self.end_position - self.start_position) // self.world
 
     def position(self, index: int) -> int:
-        """Position in the global order of this device's entry `index`."""
+        """Return the position in the global order of this device's entry `index`."""
         share = self.batch_size // self.world
         step, place = divmod(index, share)
         return self.start_position + step * self.batch_size + self.rank * share + place

@@ -18,7 +18,7 @@ SMALL_PX = 64
 
 
 def renderings(data: bytes, frame: Frame, resample: Resample, resolution: int) -> list[Rendering]:
-    """How the encoded image is drawn, once for each frame that is used; plainly where it cannot be read."""
+    """Return how the encoded image is drawn, once for each frame that is used; plainly where it cannot be read."""
     try:
         if is_svg(data):
             has_text = bool(re.search(r"<(?:\w+:)?text\b", svg_text(data)))
@@ -35,7 +35,7 @@ def renderings(data: bytes, frame: Frame, resample: Resample, resolution: int) -
 
 
 def is_animated(data: bytes) -> bool:
-    """Whether the bytes can hold more than one frame, by their header alone."""
+    """Return whether the bytes can hold more than one frame, by their header alone."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return data[12:16] == b"VP8X" and bool(data[20] & 2)
     if data[:4] == b"\x89PNG":
@@ -44,7 +44,7 @@ def is_animated(data: bytes) -> bool:
 
 
 def frames_of(image: Image.Image, how: Frame) -> list[int]:
-    """The numbers of the frames of an open image that are trained on."""
+    """Return the numbers of the frames of an open image that are trained on."""
     count = getattr(image, "n_frames", 1)
     if count == 1 or how is Frame.first:
         return [0]

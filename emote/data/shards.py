@@ -68,7 +68,7 @@ class Shards:
         return key in self._place
 
     def row(self, name: str, key: str, *index: int) -> Tensor:
-        """A copy of the row of tensor `name` that belongs to `key`, or of what stands at `index` in it.
+        """Return a copy of the row of tensor `name` that belongs to `key`, or of what stands at `index` in it.
 
         Raises KeyError for a key without a row.
         """
@@ -111,7 +111,7 @@ def group_keys(keys: Iterable[str], most: int) -> list[Group]:
 def complete(
     keys: Iterable[str], directory: Path, recipe: Mapping[str, Any], make: Make, unit: str, workers: int = 1
 ) -> Shards:
-    """The shards of all keys, those that are missing or damaged made anew.
+    """Return the shards of all keys, those that are missing or damaged made anew.
 
     recipe: everything but the key that a row depends on, as JSON values.  unit: what messages call the rows.
     workers: threads that verify checksums. One process builds at a time; another one waits, then reads what
@@ -138,7 +138,7 @@ def complete(
 
 
 def existing(keys: Iterable[str], directory: Path, recipe: Mapping[str, Any]) -> Shards:
-    """What `complete` would find, by the files' headers alone: no checksum is verified, nothing is made."""
+    """Return what `complete` would find, by the files' headers alone: no checksum is verified, nothing is made."""
     found = []
     for path, group in _files(keys, directory, {"format": FORMAT, **recipe}).items():
         if path.exists():

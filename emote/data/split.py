@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def held_out_concepts(concepts: Iterable[str], share: float, seed: int = 0) -> set[str]:
-    """The concepts to hold out: a share of the distinct ones, chosen by their hash.
+    """Return the concepts to hold out: a share of the distinct ones, chosen by their hash.
 
     At least one where `share` > 0 and there are two or more; never all of them.
     """

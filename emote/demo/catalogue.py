@@ -74,7 +74,7 @@ class Catalogue:
         return next(iter(self.choices.values()))
 
     def from_hub(self, name: str) -> Choice:
-        """An adapter on the Hub, downloaded. Raises ConfigError where there is no such, or it cannot be had."""
+        """Return an adapter on the Hub, downloaded. Raises ConfigError where there is no such, or it cannot be had."""
         name = name.strip().removeprefix("https://huggingface.co/").rstrip("/")
         if not HUB_NAME.fullmatch(name):
             raise ConfigError(f"a Hub name is owner/name, got {name[:100] or 'nothing'}")
@@ -98,7 +98,7 @@ def adapter_choice(adapter: Adapter) -> Choice:
 
 
 def without_template(prompt: str, template: str | None) -> str:
-    """What a template makes this prompt of; the prompt itself where it does not."""
+    """Return what a template makes this prompt of; the prompt itself where it does not."""
     before, _, after = (template or PLACE).partition(PLACE)
     if prompt.startswith(before) and prompt.endswith(after) and len(prompt) > len(before) + len(after):
         return prompt[len(before) : len(prompt) - len(after)]

@@ -69,7 +69,7 @@ class Handlers:
 
     @in_words
     def open(self, request: gr.Request) -> Any:
-        """A page was opened: the list of models as the disk has it now."""
+        """Return the list of models as the disk has it now; a page was opened."""
         self.catalogue.refresh()
         return gr.Dropdown(choices=list(self.choices(self.session(request))))
 
@@ -225,12 +225,12 @@ class Handlers:
 
     @in_words
     def download(self, platform: str, request: gr.Request) -> Path:
-        """The zip of the pack for one platform."""
+        """Return the zip of the pack for one platform."""
         return self.session(request).write_pack(platform)
 
 
 def wording(choice: Choice) -> str:
-    """What becomes of the words that are typed. Gradio shows it as Markdown."""
+    """Return what becomes of the words that are typed. Gradio shows it as Markdown."""
     return f"Said to the model as “{escape(in_template('…', choice.template))}”." if choice.template else ""
 
 

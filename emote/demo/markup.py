@@ -48,7 +48,7 @@ def empty_stage(titles: Sequence[str], hint: str) -> str:
 
 
 def stage(plates: Sequence[Plate], words: str, facts: str, transparent: bool) -> str:
-    """The images side by side, on a checkerboard where they are transparent, and how they came about."""
+    """Return the images side by side, on a checkerboard where they are transparent, and how they came about."""
     figures = "".join(
         f'<figure class="plate"><figcaption><span>{escape(plate.title)}</span>'
         f'<a href="{url(plate.file)}" download="{escape(plate.download)}">Save</a></figcaption>'
@@ -63,7 +63,7 @@ def stage(plates: Sequence[Plate], words: str, facts: str, transparent: bool) ->
 
 
 def chat(small: Path | None) -> str:
-    """The emoji where it will live: 20, 24 and 32 px in a light and in a dark chat."""
+    """Return the emoji where it will live: 20, 24 and 32 px in a light and in a dark chat."""
 
     def emoji(size: int) -> str:
         if small is None:
@@ -96,7 +96,7 @@ def gallery(files: Sequence[Path], prompts: Sequence[str], shown: int, transpare
 
 
 def pack(files: Sequence[Path], names: Sequence[str]) -> str:
-    """The emoji chosen for the pack, each with its shortcode and a button that takes it out."""
+    """Return the emoji chosen for the pack, each with its shortcode and a button that takes it out."""
     if not files:
         return '<p class="hint">Nothing in it yet: add an image you like.</p>'
     rows = (

@@ -82,7 +82,7 @@ class Session:
         self._saving = threading.Lock()
 
     def begin(self) -> threading.Event:
-        """The event that `cancel` sets for the drawing that begins now."""
+        """Return the event that `cancel` sets for the drawing that begins now."""
         self._cancelled = threading.Event()
         return self._cancelled
 
@@ -94,7 +94,7 @@ class Session:
         self.shown = len(self.drawings) - 1
 
     def file(self, number: int, kind: str, transparent: bool) -> Path:
-        """A PNG of one of its images, which says how it was drawn. kind: base, tuned or small."""
+        """Return a PNG of one of its images, which says how it was drawn. kind: base, tuned or small."""
         file = self.folder / f"{number:03d}-{kind}{'-cut' if transparent else ''}.png"
         with self._saving:
             if not file.exists():
@@ -128,11 +128,11 @@ class Session:
             del self.pack[number]
 
     def names(self) -> list[str]:
-        """The shortcodes that the pack's emoji will have."""
+        """Return the shortcodes that the pack's emoji will have."""
         return shortcodes(packed.item.prompt for packed in self.pack.values())
 
     def write_pack(self, platform: str) -> Path:
-        """The zip for one platform. Raises ConfigError for an empty pack, and where a limit cannot be met."""
+        """Return the zip for one platform. Raises ConfigError for an empty pack, and where a limit cannot be met."""
         if not self.pack:
             raise ConfigError("the pack is empty; add an image first")
         (written,) = write_pack([packed.item for packed in self.pack.values()], [platform], self.folder / "packs")
@@ -184,5 +184,5 @@ def small(image: Image.Image, transparent: bool) -> Image.Image:
 
 
 def file_name(words: str, seed: int, kind: str = "") -> str:
-    """What a saved image is called."""
+    """Return what a saved image is called."""
     return "-".join(filter(None, (slug(words), str(seed), kind))) + ".png"

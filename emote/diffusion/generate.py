@@ -34,7 +34,7 @@ def generate(
     guidance_scale: float,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> list[Image.Image]:
-    """One square image for each (prompt embedding, seed), in full batches of BATCH. The dtypes may differ.
+    """Return one square image for each (prompt embedding, seed), in full batches of BATCH. The dtypes may differ.
 
     prompts_NTD: text embeddings of the N prompts; empty_TD: of the empty prompt, for guidance.
     on_batch: told how many images are done.
@@ -75,7 +75,7 @@ def draw_batch(
     scheduler: str = "dpm++",
     on_step: Callable[[int, int], None] = lambda done, of: None,
 ) -> torch.Tensor:
-    """Pixels [B, 3, height, width], float32 on the CPU, about -1 to 1, of one image a row.
+    """Return pixels [B, 3, height, width], float32 on the CPU, about -1 to 1, of one image a row.
 
     against_BTD: embeddings of the negative prompts; they play no part where guidance_scale is 1 or less.
     on_step: told how many calls of the UNet are done, of how many.
@@ -94,7 +94,7 @@ def draw_batch(
 
 
 def decoded_at_once(width: int, height: int) -> int:
-    """Images of this size in pixels that the VAE decodes in one batch, at most BATCH."""
+    """Return images of this size in pixels that the VAE decodes in one batch, at most BATCH."""
     return min(BATCH, max(1, DECODED_PIXELS // (width * height)))
 
 
@@ -111,7 +111,7 @@ def denoise(
     guidance_scale: float,
     on_step: Callable[[int, int], None],
 ) -> torch.Tensor:
-    """Latents, float32 on the UNet's device, from unit noise: ε = ε(against) + scale · (ε(prompt) − ε(against)).
+    """Return latents, float32 on the UNet's device, from unit noise: ε = ε(against) + scale · (ε(prompt) − ε(against)).
 
     Ho and Salimans, classifier-free diffusion guidance, arXiv 2207.12598, in Imagen's parametrisation.
     """
@@ -135,7 +135,7 @@ def denoise(
 
 
 def to_images(pixels_B3HW: torch.Tensor) -> list[Image.Image]:
-    """RGB images from pixels in [-1, 1]; what lies beyond is clipped, and what is no number is black."""
+    """Return RGB images from pixels in [-1, 1]; what lies beyond is clipped, and what is no number is black."""
     pixels = (pixels_B3HW * 0.5 + 0.5).clamp(0, 1).nan_to_num(0)
     bytes_BHW3 = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
     return [Image.fromarray(array) for array in bytes_BHW3]

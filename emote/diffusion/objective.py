@@ -30,7 +30,7 @@ class Drawn:
 
 
 def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-    """Standard normal numbers [B, *shape], float32 on the CPU, each row keyed by its position alone."""
+    """Return standard normal numbers [B, *shape], float32 on the CPU, each row keyed by its position alone."""
     rows = [
         torch.randn(*shape, generator=torch.Generator().manual_seed(key_seed(purpose, seed, step, position)))
         for position in positions_B
@@ -39,7 +39,7 @@ def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape
 
 
 def uniform(purpose: str, seed: int, step: int, positions_B: Sequence[int]) -> torch.Tensor:
-    """Uniform numbers [B] in [0, 1), keyed as in `normal`."""
+    """Return uniform numbers [B] in [0, 1), keyed as in `normal`."""
     # of 63 bits the 53 that a float64 holds: more would be rounded, the largest up to 1
     keys = [key_seed(purpose, seed, step, position) >> 10 for position in positions_B]
     return torch.tensor([key / 2**53 for key in keys], dtype=torch.float64)
@@ -50,14 +50,14 @@ def noise(seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]
 
 
 def timesteps(seed: int, step: int, positions_B: Sequence[int], count: int) -> torch.Tensor:
-    """Uniform integers [B] in [0, count)."""
+    """Return uniform integers [B] in [0, count)."""
     return (uniform("timestep", seed, step, positions_B) * count).long()
 
 
 def sample_posterior(
     mean_BCHW: torch.Tensor, logvar_BCHW: torch.Tensor, seed: int, step: int, positions_B: Sequence[int]
 ) -> torch.Tensor:
-    """A fresh sample of the autoencoder's posterior at each step, as in training without a cache."""
+    """Return a fresh sample of the autoencoder's posterior at each step, as in training without a cache."""
     drawn = normal("posterior", seed, step, positions_B, mean_BCHW.shape[1:]).to(mean_BCHW)
     return mean_BCHW + (0.5 * logvar_BCHW).exp() * drawn
 
@@ -90,7 +90,7 @@ def target(
     alphas_cumprod: torch.Tensor,
     prediction_type: str,
 ) -> torch.Tensor:
-    """What the UNet should answer: ε, or v = sqrt(ᾱ_t) ε − sqrt(1 − ᾱ_t) x_0 (arXiv 2202.00512, appendix D).
+    """Return what the UNet should answer: ε, or v = sqrt(ᾱ_t) ε − sqrt(1 − ᾱ_t) x_0 (arXiv 2202.00512, appendix D).
 
     Raises ValueError for a prediction type other than `epsilon` and `v_prediction`.
     """
@@ -114,7 +114,7 @@ def min_snr_weight(
 
 
 def squared_error(predicted_BCHW: torch.Tensor, target_BCHW: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of each sample [B], in float32 whatever the UNet computed in."""
+    """Return the mean squared error of each sample [B], in float32 whatever the UNet computed in."""
     return (predicted_BCHW.float() - target_BCHW.float()).square().mean(dim=(1, 2, 3))
 
 

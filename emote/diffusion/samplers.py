@@ -52,7 +52,7 @@ SAMPLERS |= {name: entry.load() for name, entry in offered("sampler").items()}
 
 
 def scheduler_named(text: str) -> str:
-    """The name in SAMPLERS that is meant by `text`: itself, in another spelling, or as A1111 writes it.
+    """Return the name in SAMPLERS that is meant by `text`: itself, in another spelling, or as A1111 writes it.
 
     Raises ConfigError, with the nearest name, for one that is not known.
     """

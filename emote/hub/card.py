@@ -34,7 +34,7 @@ image.save("emoji.png")
 
 
 def write_card(facts: Facts) -> str:
-    """README.md of the repository."""
+    """Return README.md of the repository."""
     parts = [
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True, width=10**6)}---",
         f"# {facts.name}",
@@ -59,7 +59,7 @@ def write_card(facts: Facts) -> str:
 
 
 def metadata(facts: Facts) -> dict[str, Any]:
-    """The YAML that the Hub understands: https://huggingface.co/docs/hub/model-cards"""
+    """Return the YAML that the Hub understands: https://huggingface.co/docs/hub/model-cards"""
     licence = facts.base_licence[0]
     values: dict[str, Any] = {"library_name": LIBRARY, "pipeline_tag": "text-to-image"}
     if not facts.base_is_local:
@@ -251,7 +251,7 @@ def recipe(facts: Facts) -> list[tuple[str, str]]:
 
 
 def weaknesses(facts: Facts) -> Iterator[str]:
-    """What can be known from the run; never praise."""
+    """Yield what can be known from the run; never praise."""
     held_out = facts.summary.get("validation_loss") or {}
     if facts.base == MINIATURE:
         yield "The base is a miniature, made for tests: it does not know many subjects, and blends rare ones."

@@ -91,7 +91,7 @@ class Hub:
             self.prepare(hub.repo, hub.private)
 
     def name_for(self, hub: HubConfig, run: str) -> str:
-        """The repository of a run: `hub.repo`, or one of the user's that is called like it."""
+        """Return the repository of a run: `hub.repo`, or one of the user's that is called like it."""
         name = re.sub(r"(?:[^A-Za-z0-9._]|\.\.+)+", "-", run).strip("-.")
         return hub.repo or f"{self.user}/{name[-96:].strip('-.')}"
 
@@ -109,7 +109,7 @@ class Hub:
             self.api.preupload_lfs_files(repository, [CommitOperationAdd("README.md", b"?")])
 
     def contents(self, repository: str) -> Contents:
-        """Raises ConfigError or NotNow."""
+        """Return what the repository holds. Raises ConfigError or NotNow."""
         with _understood(repository):
             info = self.api.model_info(repository, files_metadata=True)
         digests = {entry.rfilename: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in info.siblings or []}
@@ -146,7 +146,7 @@ class Hub:
         return str(info.oid)
 
     def download(self, repository: str, patterns: list[str], directory: Path) -> Path:
-        """The files of the last commit that match, laid out in `directory`. Raises ConfigError or NotNow."""
+        """Return the files of the last commit that match, laid out in `directory`. Raises ConfigError or NotNow."""
         with _understood(repository):
             revision = str(self.api.model_info(repository).sha)
             self.api.snapshot_download(
@@ -175,7 +175,7 @@ def _meaning(error: Exception, what: str) -> ConfigError | NotNow:
     if "OfflineModeIsEnabled" in kinds:
         return NotNow("HF_HUB_OFFLINE is set")
     if "HFValidationError" in kinds:
-        return ConfigError(f"hub.repo={what} is no name for a repository ({reason})")
+        return ConfigError(f"hub.repo={what} is not a valid repository name ({reason})")
     if "Invalid metadata in README.md" in str(error):
         return ConfigError(f"{what}: the Hub refuses the card's metadata ({reason})")
     if status is None:
@@ -185,7 +185,7 @@ def _meaning(error: Exception, what: str) -> ConfigError | NotNow:
     if status == 401:
         return ConfigError(f"the Hub does not accept the token; {LOG_IN}, {WITHOUT}")
     if status == 403:
-        return ConfigError(f"the token may not write to {what} ({reason}); {LOG_IN}, or say another hub.repo=")
+        return ConfigError(f"the token may not write to {what} ({reason}); {LOG_IN}, or set another hub.repo=")
     if status == 404:
         return ConfigError(f"the Hub has no repository {what} that this token may see")
     return ConfigError(f"the Hub refuses {what}: {status}, {reason}")

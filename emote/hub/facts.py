@@ -137,6 +137,6 @@ class Facts:
 
 
 def is_local(model_path: str) -> bool:
-    """Whether a base model, as its run named it, lies on a disk and not on the Hub."""
+    """Return whether a base model, as its run named it, lies on a disk and not on the Hub."""
     path = Path(model_path).expanduser()
     return not is_hub_name(model_path) or path.suffix == ".safetensors" or path.exists() or bundled(model_path).exists()

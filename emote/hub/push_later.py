@@ -66,7 +66,7 @@ def _find(run: str, runs_dir: Path) -> RunFolder:
     if folder := find_run(run, runs_dir):
         return folder
     guess = nearest_run(run, finished_runs(runs_dir))
-    raise ConfigError(f"run={run} is no run in {runs_dir}{did_you_mean(guess)}")
+    raise ConfigError(f"run={run} is not a run in {runs_dir}{did_you_mean(guess)}")
 
 
 def _last(folder: RunFolder) -> Path:

@@ -85,7 +85,9 @@ def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
     else:
         root = Path(wanted).expanduser()
         if not root.is_dir():
-            raise ConfigError(f"resume_from={wanted} is no directory; of the Hub set {HUB_SCHEME}owner/name")
+            raise ConfigError(
+                f"resume_from={wanted} is not a directory; for a run on the Hub set {HUB_SCHEME}owner/name"
+            )
     if (root / RESUME / RUN_FILE).is_file():
         told = json.loads((root / RESUME / RUN_FILE).read_text(encoding="utf-8"))
         return RunFolder(root / RESUME), str(told["name"]), root / "config.yaml"
@@ -112,7 +114,7 @@ def _differences(config: Config, file: Path) -> str:
             changed.append(f"{key} is {value} there and {ours} here")
     if not changed:
         return "the settings are equal, so the images or the base weights differ"
-    return "; ".join(changed[:5]) + "; say the same, or leave resume_from out"
+    return "; ".join(changed[:5]) + "; set the same values, or leave resume_from out"
 
 
 def _copy(source: RunFolder, folder: RunFolder, step: int) -> None:

@@ -16,7 +16,7 @@ STEEPER = 2
 
 
 def fit(image: Image.Image, side_px: int, is_square: bool) -> Image.Image:
-    """The visible part of an RGBA image at the size asked for, as RGBA.
+    """Return the visible part of an RGBA image at the size asked for, as RGBA.
 
     is_square: in the middle of side × side with a small margin; else its longer side is exactly `side_px`.
     Raises ConfigError where nothing is visible.
@@ -36,7 +36,7 @@ def fit(image: Image.Image, side_px: int, is_square: bool) -> Image.Image:
 
 
 def scale_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """An RGBA image in another size (width, height). Invisible pixels give no colour to visible ones.
+    """Return an RGBA image in another size (width, height). Invisible pixels give no colour to visible ones.
 
     Enlarged images get their sharp edges back, without ringing: no value leaves the range of the small image's
     neighbourhood, and within the width of an edge values are driven apart. On emoji drawn at 64 px and compared with

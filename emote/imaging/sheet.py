@@ -86,7 +86,7 @@ def variants_sheet(
 
 
 def enlarge(image: Image.Image, cell: int = CELL) -> Image.Image:
-    """The image as large as fits a square of so many px, in its middle; transparency shows a checkerboard."""
+    """Return the image as large as fits a square of so many px, in its middle; transparency shows a checkerboard."""
     scale = cell / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     corner = (cell - size[0]) // 2, (cell - size[1]) // 2
@@ -100,7 +100,7 @@ def enlarge(image: Image.Image, cell: int = CELL) -> Image.Image:
 
 
 def checkerboard(side: int, tile: int = 9) -> Image.Image:
-    """What is shown under transparency."""
+    """Return what is shown under transparency."""
     board = Image.new("RGB", (side, side), PAPER)
     draw = ImageDraw.Draw(board)
     for y in range(0, side, tile):
@@ -110,7 +110,7 @@ def checkerboard(side: int, tile: int = 9) -> Image.Image:
 
 
 def image_sheet(images: Sequence[Image.Image], labels: Sequence[str], columns: int = 6) -> Image.Image:
-    """Images in a grid, each with its label."""
+    """Return images in a grid, each with its label."""
     rows, tall = -(-len(images) // columns), CELL + 22
     sheet = Image.new("RGB", (GAP + columns * (CELL + GAP), GAP + rows * (tall + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)

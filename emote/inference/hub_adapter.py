@@ -67,7 +67,7 @@ def _cached(name: str, repository: str, error: Exception) -> Path:
             f"run={name} is gated: accept its terms at https://huggingface.co/{repository}, then set HF_TOKEN"
         )
     if isinstance(error, RepositoryNotFoundError):
-        raise ConfigError(f"run={name} is no run here and no model of the Hub that you may read")
+        raise ConfigError(f"run={name} is neither a run here nor a model on the Hub that you may read")
     reason = (str(error) or type(error).__name__).splitlines()[0][:100]
     raise ConfigError(f"run={name} is not on this machine, and the Hub cannot be reached ({reason})")
 

@@ -96,7 +96,7 @@ class ImageGenerator:
         self.adapter = adapter
 
     def cut_words(self, prompt: str) -> str:
-        """The end of a prompt that the text encoder has no room for; "" where it reads all of it."""
+        """Return the end of a prompt that the text encoder has no room for; "" where it reads all of it."""
         tokens = self._tokenizer(prompt, add_special_tokens=False, truncation=False).input_ids
         return str(self._tokenizer.decode(tokens[self.tokens_read :])).strip()
 
@@ -135,7 +135,7 @@ class ImageGenerator:
         on_step: Callable[[int, int], None] = lambda done, of: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Drawn]:
-        """Images as they are done. Requests with the same settings share batches of at most `batch`.
+        """Yield images as they are done. Requests with the same settings share batches of at most `batch`.
 
         The same request in the same place of a batch of the same size gives the same bits; whatever the batch, no
         pixel is more than 2 of 255 apart (in float32).

@@ -14,7 +14,7 @@ SHEET = "sheet.png"
 
 
 def slug(text: str) -> str:
-    """What every disk takes as a name: of `Crème brûlée!` `creme-brulee`; `image` of what has no letters."""
+    """Return what every disk takes as a name: of `Crème brûlée!` `creme-brulee`; `image` of what has no letters."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     return words[:LONGEST_SLUG].rstrip("-") or "image"
@@ -41,7 +41,7 @@ class Output:
             raise ConfigError(f"output={self._folder} is a file; use a folder")
 
     def path(self, name: str) -> Path:
-        """Where the file of that name goes."""
+        """Return where the file of that name goes."""
         if self._folder is None:
             self._folder = _new_folder(self._title)
         return self._folder / name

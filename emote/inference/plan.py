@@ -160,7 +160,7 @@ def _variants(options: Options, adapter: Adapter | None, wrong: Mistakes) -> dic
         return {"": 0.0}
     if options.lora_scales:
         if options.lora_scale is not None:
-            wrong.lines.append(f"lora_scale={options.lora_scale} says nothing beside lora_scales=; leave one out")
+            wrong.lines.append(f"lora_scale={options.lora_scale} has no effect beside lora_scales=; leave one out")
         return {"base": 0.0} | {f"scale {scale:g}": scale for scale in options.lora_scales if scale}
     scale = adapter.lora_scale if options.lora_scale is None else options.lora_scale
     if options.compare:

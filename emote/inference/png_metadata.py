@@ -49,7 +49,7 @@ class Parameters:
 
 
 def write_parameters(parameters: Parameters) -> str:
-    """The text that `read_parameters` and A1111 read."""
+    """Return the text that `read_parameters` and A1111 read."""
     request, sampler = parameters.request, SAMPLERS[parameters.request.scheduler]
     lora = re.sub(r"[:,<>]", "", parameters.lora) if request.lora_scale else ""
     in_batch = parameters.batch_size > 1
@@ -121,7 +121,7 @@ def read_parameters(source: Path | str) -> Parameters:
 
 
 def text_of(file: Path) -> str:
-    """The text in an image. Raises ConfigError where there is no such file, or it says nothing."""
+    """Return the text in an image. Raises ConfigError where there is no such file, or it says nothing."""
     try:
         with Image.open(file) as image:
             image.load()  # text may follow the pixels
@@ -129,7 +129,7 @@ def text_of(file: Path) -> str:
     except FileNotFoundError:
         raise ConfigError(f"there is no file {file}") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ConfigError(f"{file} is no image that can be read: {error}") from error
+        raise ConfigError(f"{file} is not a readable image: {error}") from error
     if not isinstance(text, str):
         raise ConfigError(f"{file} does not say how it was drawn (programs that edit or send images drop it)")
     return text

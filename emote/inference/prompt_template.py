@@ -10,7 +10,7 @@ AUTO, NONE, PLACE = "auto", "none", "{text}"
 
 
 def choose_template(asked: str, caption: str | None) -> str | None:
-    """The template to put prompts into: `auto` is the run's own (`caption`, None where unknown), `none` is none.
+    """Return the template to put prompts into: `auto` is the run's own (`caption`, None where unknown), `none` is none.
 
     Raises ConfigError for another text without `{text}`.
     """
@@ -33,14 +33,14 @@ def in_template(prompt: str, template: str | None) -> str:
 
 
 def prompts_of(said: list[str]) -> list[str]:
-    """What `prompts=` says: texts, and the lines of text files (.txt) in their places. Raises ConfigError."""
+    """Return the prompts of `prompts=`: texts, and the lines of .txt files in their places. Raises ConfigError."""
     return [
         prompt for text in said for prompt in (read_prompts(Path(text)) if text.lower().endswith(".txt") else [text])
     ]
 
 
 def read_prompts(file: Path) -> list[str]:
-    """One prompt a line; empty lines and lines that begin with # are left out. Raises ConfigError."""
+    """Return one prompt a line; empty lines and lines that begin with # are left out. Raises ConfigError."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:

@@ -20,7 +20,7 @@ BESIDE = {"from_image", "run", "model", "output", "runs_dir", "cache_dir", "devi
 
 
 def plan_repeat(options: Options) -> Plan:
-    """The image again, in the same place of a batch of the same size. Raises ConfigError."""
+    """Return the image again, in the same place of a batch of the same size. Raises ConfigError."""
     file = Path(options.from_image or "")
     wrong = Mistakes()
     for entry in fields(Options):
@@ -100,7 +100,7 @@ def _has_alpha(file: Path) -> bool:
 
 
 def compare(file: Path, again: Image.Image) -> str:
-    """One sentence on how the image in the file and the one drawn again differ."""
+    """Return one sentence on how the image in the file and the one drawn again differ."""
     with Image.open(file) as before:
         if before.size != again.size or before.mode != again.mode:
             return f"{file} was changed after it was drawn: it is {before.width}×{before.height} px, {before.mode}"

@@ -90,7 +90,7 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     close = nearest_run(run, finished_runs(runs_dir))
     hint = f"did you mean {close}? " if close else ""
     raise ConfigError(
-        f"run={run} is no run in {runs_dir}, no adapter file and no Hub name; {hint}{known_runs(runs_dir)}"
+        f"run={run} is not a run in {runs_dir}, an adapter file or a Hub name; {hint}{known_runs(runs_dir)}"
     )
 
 

@@ -81,7 +81,7 @@ def trainable(unet: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def effective_alpha(lora: LoraConfig) -> float:
-    """The alpha with which a plain LoRA computes the same: files say this one."""
+    """Return the alpha with which a plain LoRA computes the same: files say this one."""
     return lora.alpha * math.sqrt(lora.rank) if _variant_settings(lora).get("use_rslora") else float(lora.alpha)
 
 
@@ -90,7 +90,7 @@ def _variant_settings(lora: LoraConfig) -> dict[str, Any]:
 
 
 def adapter_state(unet: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of the adapter's weights on the CPU, in their own dtype, under the names of `trainable`."""
+    """Return a copy of the adapter's weights on the CPU, in their own dtype, under the names of `trainable`."""
     return {name: p.detach().to("cpu", copy=True).contiguous() for name, p in trainable(unet).items()}
 
 

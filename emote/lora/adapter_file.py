@@ -113,7 +113,7 @@ class AdapterFile:
         return Counter(self.header.shapes[key][0] for roles in self.keys.values() for key in roles.values())
 
     def parts(self) -> dict[str, int]:
-        """How many layers of each part of the pipeline are adapted."""
+        """Return how many layers of each part of the pipeline are adapted."""
         counts = Counter(name.split(".")[0] for name in self.keys)
         return {part: counts[part] for part in PARTS if counts[part]}
 
@@ -123,7 +123,7 @@ class AdapterFile:
         return base_of_layers({name: shapes[roles[DOWN]][1] for name, roles in self.keys.items() if DOWN in roles})
 
     def load(self) -> Adapter:
-        """The layers. Raises ConfigError where the file is no adapter that is supported, or is not whole."""
+        """Return the layers. Raises ConfigError where the file is no adapter that is supported, or is not whole."""
         if self.problem:
             raise ConfigError(f"{self.path} {self.problem}")
         described = read_description(self.header.metadata)
@@ -161,7 +161,7 @@ def open_adapter(path: Path) -> AdapterFile:
 
 
 def read_adapter(path: Path) -> Adapter:
-    """The layers of an adapter file of any format. Raises ConfigError where it cannot be used, and says why."""
+    """Return the layers of an adapter file of any format. Raises ConfigError where it cannot be used, and says why."""
     return open_adapter(path).load()
 
 
@@ -173,19 +173,19 @@ def read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         described = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY) or "{}")
     except ValueError as error:
-        raise ConfigError(f"{LORA_ADAPTER_METADATA_KEY} in its header is no JSON: {error}") from error
+        raise ConfigError(f"{LORA_ADAPTER_METADATA_KEY} in its header is not JSON: {error}") from error
     return described if isinstance(described, dict) else {}
 
 
 def described_alpha(described: Mapping[str, Any], name: str, rank: int) -> float:
-    """A layer's alpha by peft's settings; alpha = rank without any, as diffusers has it."""
+    """Return a layer's alpha by peft's settings; alpha = rank without any, as diffusers has it."""
     alpha = float(setting(described, name, "lora_alpha", "alpha_pattern", rank))
     # rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank
     return alpha * math.sqrt(rank) if described.get(f"{name.split('.')[0]}.use_rslora") else alpha
 
 
 def setting(described: Mapping[str, Any], name: str, key: str, pattern_key: str, default: Any) -> Any:
-    """What peft's settings say for a layer: by the first of the patterns that fits its name, else for all."""
+    """Return what peft's settings say for a layer: by the first of the patterns that fits its name, else for all."""
     part, module = name.split(".", 1)
     for pattern, value in (described.get(f"{part}.{pattern_key}") or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):  # peft.utils.other.get_pattern_key

@@ -65,12 +65,12 @@ def is_kohya(name: str) -> bool:
 
 
 def layer_name(name: str) -> str | None:
-    """The one name of a layer for what a file names it; None where it names no layer of a Stable Diffusion."""
+    """Return the one name of a layer for what a file names it; None where it names no layer of a Stable Diffusion."""
     return _from_kohya(name) if is_kohya(name) else _from_diffusers(name)
 
 
 def kohya_name(layer: str, *, sdxl: bool = False) -> str:
-    """What kohya's scripts call a layer; ComfyUI and A1111 map these names to their own."""
+    """Return what kohya's scripts call a layer; ComfyUI and A1111 map these names to their own."""
     part, module = layer.split(".", 1)
     if part == "unet":
         # SDXL's scripts know the original names alone, and the other tools know both

@@ -28,7 +28,7 @@ class Cost:
 
 
 def reduce_rank(adapter: Adapter, rank: int, track: Track = iter) -> Adapter:
-    """Each layer's best approximation of that rank (Eckart and Young), with alpha = rank.
+    """Return each layer's best approximation of that rank (Eckart and Young), with alpha = rank.
 
     A layer of no larger rank stays as it is, bit for bit. Raises ConfigError for a DoRA.
     """
@@ -43,7 +43,7 @@ def reduce_rank(adapter: Adapter, rank: int, track: Track = iter) -> Adapter:
 
 
 def cast(adapter: Adapter, dtype: torch.dtype) -> Adapter:
-    """The matrices in another dtype. Raises ConfigError for numbers that are too large for it."""
+    """Return the matrices in another dtype. Raises ConfigError for numbers that are too large for it."""
     layers = {
         name: replace(
             layer,
@@ -61,7 +61,7 @@ def cast(adapter: Adapter, dtype: torch.dtype) -> Adapter:
 
 
 def cost(before: Adapter, after: Adapter, track: Track = iter) -> Cost:
-    """What `after` has lost of the same layers' ΔW. A layer that changes nothing has lost nothing."""
+    """Return what `after` has lost of the same layers' ΔW. A layer that changes nothing has lost nothing."""
     lost, whole, worst, worst_layer = 0.0, 0.0, -1.0, ""
     for name in track(sorted(before.layers)):
         size = norm([before.layers[name]])

@@ -31,7 +31,7 @@ def start_file(lora: LoraConfig) -> Path | None:
 
 
 def warm_start_key(lora: LoraConfig) -> dict[str, str]:
-    """What the start adds to a run's identity: the file's content, wherever it lies; nothing without one."""
+    """Return what the start adds to a run's identity: the file's content, wherever it lies; nothing without one."""
     file = start_file(lora)
     return {} if file is None else {"lora.init_from": hashlib.sha256(file.read_bytes()).hexdigest()}
 
@@ -73,7 +73,7 @@ def _differences(adapter: Adapter, wanted: Iterable[str], lora: LoraConfig) -> l
         advice = f"set lora.rank={min(ranks)}" if len(ranks) == 1 else "only one rank can be trained"
         found.append(f"has rank {_listed(ranks)}, lora.rank is {lora.rank}; {advice}")
     if adapter.is_dora != any(".lora_magnitude_vector." in name for name in wanted):
-        found.append("is a DoRA; set lora.variant=dora" if adapter.is_dora else "is no DoRA; set lora.variant=lora")
+        found.append("is a DoRA; set lora.variant=dora" if adapter.is_dora else "is not a DoRA; set lora.variant=lora")
     alphas = {layer.alpha for layer in adapter.layers.values()}
     # an alpha that follows the rank is put right with it
     follows = lora.alpha == lora.rank and alphas == ranks

@@ -16,18 +16,18 @@ TIME_IDS = 6  # original height and width, top and left of the crop, height and 
 
 
 def pack(words_BTD: torch.Tensor, pooled_BP: torch.Tensor) -> torch.Tensor:
-    """XL's conditioning [B, T + 1, D]."""
+    """Return XL's conditioning [B, T + 1, D]."""
     row_BD = F.pad(pooled_BP, (0, words_BTD.shape[-1] - pooled_BP.shape[-1]))
     return torch.cat([words_BTD, row_BD.unsqueeze(1)], dim=1)
 
 
 def is_packed(unet_config: Any) -> bool:
-    """Whether a UNet of this configuration reads pooled embeddings and sizes beside the words."""
+    """Return whether a UNet of this configuration reads pooled embeddings and sizes beside the words."""
     return unet_config.get("addition_embed_type") == "text_time"
 
 
 def pooled_width(unet_config: Any) -> int:
-    """P."""
+    """Return P, the width of the pooled embedding."""
     return int(unet_config["projection_class_embeddings_input_dim"]) - TIME_IDS * int(
         unet_config["addition_time_embed_dim"]
     )
@@ -40,7 +40,7 @@ def predict(
     conditioning: torch.Tensor,
     size_px: tuple[int, int],
 ) -> torch.Tensor:
-    """The UNet's prediction [B, C, H, W], in its dtype, which the inputs have too.
+    """Return the UNet's prediction [B, C, H, W], in its dtype, which the inputs have too.
 
     conditioning: [B, T, D], packed for XL.  size_px: (height, width) of the image. XL is told that the image was
     drawn at this size and not cropped, in training as in sampling: that is how it draws its sharpest.

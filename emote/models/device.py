@@ -10,7 +10,7 @@ from emote.util.errors import ConfigError
 
 
 def choose(device: Accelerator, precision: Precision, machine: Machine | None = None) -> tuple[torch.device, Precision]:
-    """Half precision on CUDA, float32 elsewhere, unless something else is asked for.
+    """Choose half precision on CUDA, float32 elsewhere, unless something else is asked for.
 
     fp16 rather than bf16: nothing here can overflow that training had to scale, and its steps are eight times finer.
     Raises ConfigError for what this machine cannot do.

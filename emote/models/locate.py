@@ -27,7 +27,7 @@ PARTS_XL = (*PARTS, "text_encoder_2", "tokenizer_2")
 
 
 def locate(model: ModelConfig) -> Path:
-    """The directory of the base model that `model.path` names, checked to be one that can be trained.
+    """Return the directory of the base model that `model.path` names, checked to be one that can be trained.
 
     A relative path is looked up from the working directory, then among what comes with emote; what is no directory is
     taken for a Hub name, and only its configurations and safetensors weights are downloaded (`revision`, `variant`).
@@ -44,7 +44,7 @@ def locate(model: ModelConfig) -> Path:
 
 
 def with_tokenizer(model: ModelConfig) -> Path:
-    """A directory with the tokenizer of the base model; where the model is not on this machine, with SD 1.5's.
+    """Return a directory with the tokenizer of the base model; where the model is not on this machine, with SD 1.5's.
 
     All Stable Diffusions with CLIP read the same tokens.
     """

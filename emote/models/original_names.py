@@ -45,12 +45,12 @@ class UNetLayout:
 
     @classmethod
     def of(cls, config: dict) -> UNetLayout:
-        """The layout of a UNet by its diffusers configuration."""
+        """Return the layout of a UNet by its diffusers configuration."""
         kinds = enumerate(config["up_block_types"])
         return cls(int(config["layers_per_block"]), frozenset(i for i, kind in kinds if "CrossAttn" in kind))
 
     def to_original(self, name: str) -> str:
-        """The original's name for diffusers' name of a module or weight. Raises ValueError where it has none."""
+        """Return the original's name for diffusers' name of a module or weight. Raises ValueError where it has none."""
         stride = self.layers_per_block + 1
         if found := re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name):
             kind, index, rest = found[1], int(found[2]), found[3]
@@ -68,7 +68,7 @@ class UNetLayout:
         return _swap_start(name, OUTSIDE)
 
     def to_diffusers(self, name: str) -> str:
-        """The way back. Raises ValueError for a name that the original does not have."""
+        """Return diffusers' name for the original's. Raises ValueError for a name that the original does not have."""
         stride = self.layers_per_block + 1
         if name.startswith("input_blocks.0.") or not re.match(r"(input|middle|output)_block", name):
             return _swap_start(name, {original: ours for ours, original in OUTSIDE.items()})

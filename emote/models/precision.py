@@ -53,7 +53,7 @@ class Decision:
 
 
 def decide(asked: Precision, accelerator: Accelerator, machine: Machine | None = None, *, devices: int = 1) -> Decision:
-    """What to compute on and in. Raises ConfigError (two lines at most) for what cannot work on this machine.
+    """Return what to compute on and in. Raises ConfigError (two lines at most) for what cannot work on this machine.
 
     devices: how many of the kind are wanted; of CPUs there are as many as processes.
     """

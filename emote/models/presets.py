@@ -53,7 +53,7 @@ class Base:
 
 
 def model_named(name: str) -> ModelConfig:
-    """What `model=` says: an option of conf/model, a diffusers directory, a single file or a Hub name.
+    """Return what `model=` names: an option of conf/model, a diffusers directory, a single file or a Hub name.
 
     Raises ConfigError for what can be none of these.
     """
@@ -71,7 +71,7 @@ def model_named(name: str) -> ModelConfig:
 
 
 def find_base(model: ModelConfig, cache_dir: Path | None = None) -> Base:
-    """Where a base model lies (downloaded if need be) and which sizes it draws. Raises ConfigError."""
+    """Return where a base model lies (downloaded if need be) and which sizes it draws. Raises ConfigError."""
     from emote.models.locate import HERE_WORKS, locate  # late: it imports torch
 
     try:
@@ -87,7 +87,7 @@ def find_base(model: ModelConfig, cache_dir: Path | None = None) -> Base:
 
 
 def base_label(model: ModelConfig) -> str:
-    """What a base model is called where others read it: a Hub name or relative path, of others the last part."""
+    """Return what a base model is called where others read it: a Hub name or relative path, of others the last part."""
     path = Path(model.path).expanduser()
     if path.suffix == ".safetensors":
         return path.stem

@@ -57,7 +57,7 @@ def _penultimate(
 
 
 def cut_captions(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> tuple[int, dict[str, str]]:
-    """How many tokens of a caption are read, and of each caption that is longer, what is read of it."""
+    """Return how many tokens of a caption are read, and of each caption that is longer, what is read of it."""
     limit = int(tokenizer.model_max_length) - 2  # the first and the last are marks
     kept: dict[str, str] = {}
     for first in range(0, len(captions), 1024):  # a set may have very many

@@ -54,7 +54,7 @@ def check(file: Path, published: bool) -> None:
     if any("lora" in key for key in shapes):
         raise ConfigError(f"{name} is an adapter, not a base model; set lora.init_from={file} to start from it")
     if not any(key.startswith(PREFIXES["unet"]) for key in shapes):
-        raise ConfigError(f"{name} is no Stable Diffusion checkpoint: no weight in it begins {PREFIXES['unet'][0]}")
+        raise ConfigError(f"{name} is not a Stable Diffusion checkpoint: no weight in it begins {PREFIXES['unet'][0]}")
     kind = infer_diffusers_model_type({key: torch.empty(shape, device="meta") for key, (_, shape) in shapes.items()})
     if "inpaint" in kind:
         raise ConfigError(f"{name} is an inpainting model; use the base model")
@@ -81,7 +81,7 @@ def check(file: Path, published: bool) -> None:
 
 
 def load_part(kind: Any, base: OneFile, part: str, dtype: torch.dtype) -> nn.Module:
-    """A part of the model in `dtype`, in eval mode; each weight is converted as it is read, so no copy is made.
+    """Return a part of the model in `dtype`, in eval mode; each weight is converted as it is read, so no copy is made.
 
     Raises what diffusers raises, and ValueError for weights that are not there.
     """
@@ -101,13 +101,13 @@ def load_part(kind: Any, base: OneFile, part: str, dtype: torch.dtype) -> nn.Mod
 
 
 def read_part(file: Path, part: str) -> dict[str, torch.Tensor]:
-    """The tensors of one part under the file's own names, memory-mapped."""
+    """Return the tensors of one part under the file's own names, memory-mapped."""
     with safe_open(str(file), framework="pt") as tensors:
         return {name: tensors.get_tensor(name) for name in tensors.keys() if name.startswith(PREFIXES[part])}  # noqa: SIM118
 
 
 def hash_part(file: Path, part: str) -> str:
-    """SHA-256 (hex) of the names, types, shapes and bytes of one part's tensors."""
+    """Return SHA-256 (hex) of the names, types, shapes and bytes of one part's tensors."""
     digest = hashlib.sha256()
     weights = read_part(file, part)
     for name in sorted(weights):

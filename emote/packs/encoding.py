@@ -12,7 +12,7 @@ PALETTES = (256, 128, 64, 32, 16)  # colours, each with its transparency; fewer 
 
 
 def encode(image: Image.Image, limit_bytes: int) -> bytes:
-    """An RGBA image as a PNG of fewer bytes than the limit: in true colour, or in as many colours as fit.
+    """Return an RGBA image as a PNG of fewer bytes than the limit: in true colour, or in as many colours as fit.
 
     Raises ConfigError that says by how much it is too large.
     """

@@ -14,7 +14,7 @@ FOR_STANDARD = "emote"
 
 
 def shortcodes(prompts: Iterable[str]) -> list[str]:
-    """One name for each prompt, in order: 2 to 32 of a-z, 0-9 and _, all different.
+    """Return one name for each prompt, in order: 2 to 32 of a-z, 0-9 and _, all different.
 
     The same prompts give the same names: the second `a red fox` is `red_fox_2`. Words are kept whole where they fit,
     emoji become their names, and of a prompt without Latin letters a hash remains. What is the name of a standard

@@ -20,7 +20,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "peft", "pytorch-lightning", "
 
 
 def git_revision() -> str | None:
-    """The commit of this code, with `+changes` where files differ from it; None outside a checkout."""
+    """Return the commit of this code, with `+changes` where files differ from it; None outside a checkout."""
     if CHECKOUT is None or not (CHECKOUT / ".git").exists():
         return None
     try:

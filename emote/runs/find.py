@@ -14,12 +14,12 @@ HOW_TO_TRAIN = f"{TRAIN} experiment=smoke makes one in 20 seconds"
 
 
 def list_run_folders(runs_dir: Path) -> list[RunFolder]:
-    """Every run in a directory, finished or not, by name. Anything else that lies there is none."""
+    """Return every run in a directory, finished or not, by name. Anything else that lies there is none."""
     return [folder for root in sorted(runs_dir.glob("*/")) if (folder := RunFolder(root)).is_run]
 
 
 def finished_runs(runs_dir: Path) -> list[RunFolder]:
-    """The runs with a finished step count, the one that finished last first."""
+    """Return the runs with a finished step count, the one that finished last first."""
     folders = [folder for folder in list_run_folders(runs_dir) if folder.delivered_steps()]
     return sorted(folders, key=RunFolder.finished_at, reverse=True)
 
@@ -55,11 +55,11 @@ def find_run(run: str, runs_dir: Path) -> RunFolder | None:
 
 
 def nearest_run(run: str, folders: list[RunFolder]) -> str | None:
-    """The name, with its identity or without, that was probably meant."""
+    """Return the name, with its identity or without, that was probably meant."""
     return nearest(run, [*(folder.name for folder in folders), *(folder.title for folder in folders)])
 
 
 def known_runs(runs_dir: Path) -> str:
-    """The finished runs in words, the newest first, or how to make one."""
+    """Return the finished runs in words, the newest first, or how to make one."""
     names = [folder.name for folder in finished_runs(runs_dir)]
     return f"finished runs: {', '.join(names)}" if names else f"no finished runs in {runs_dir}; {HOW_TO_TRAIN}"

@@ -12,7 +12,7 @@ FORMAT = 1  # raise it when the same configuration would train differently
 
 
 def identity_keys(config: Config) -> dict[str, object]:
-    """The keys that decide what is learned, resolved.
+    """Return the keys that decide what is learned, resolved.
 
     Those are left out that do nothing in this configuration, such as the options of components that are not chosen,
     and those that stand at the value which means what was done before the key existed.
@@ -55,7 +55,7 @@ def deliverable_key(config: Config) -> str:
 
 
 def plain(value: object) -> object:
-    """A value of the configuration as JSON and YAML have it."""
+    """Return a value of the configuration as JSON and YAML have it."""
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     if isinstance(value, dict):

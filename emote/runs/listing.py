@@ -52,7 +52,7 @@ def list_or_delete(options: RunsOptions) -> None:
 
 
 def list_runs(directory: Path) -> list[RunRow]:
-    """All runs in a directory, the newest first. Anything else that lies there is left alone."""
+    """Return all runs in a directory, the newest first. Anything else that lies there is left alone."""
     found = []
     for folder in list_run_folders(directory):
         finished = folder.delivered_steps()

@@ -20,7 +20,7 @@ class MetricsFile:
         self.path = path
 
     def rows(self) -> list[Row]:
-        """Complete rows in order; a line that was cut off by a crash is not one."""
+        """Return the complete rows in order; a line that was cut off by a crash is not one."""
         if not self.path.exists():
             return []
         text = self.path.read_text(encoding="utf-8")

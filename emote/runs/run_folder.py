@@ -61,7 +61,7 @@ class RunFolder:
         return self.root / SNAPSHOTS / f"{step:06d}"
 
     def best_adapter(self, step: int) -> Path:
-        """The adapter at a step whose held-out loss was the lowest so far."""
+        """Return the adapter at a step whose held-out loss was the lowest so far."""
         return self.root / "best" / f"{step:06d}.safetensors"
 
     def checkpoint_steps(self) -> list[int]:
@@ -71,23 +71,23 @@ class RunFolder:
         return sorted(int(p.parent.name) for p in (self.root / "steps").glob("[0-9]*/summary.json"))
 
     def last_deliverables(self) -> Path | None:
-        """Of the largest finished step count."""
+        """Return the directory of the largest finished step count."""
         steps = self.delivered_steps()
         return self.deliverables(steps[-1]) if steps else None
 
     def summary(self, step: int) -> dict[str, Any]:
-        """What a finished step count says of itself."""
+        """Return the summary of a finished step count."""
         return json.loads(self._summary_file(step).read_text(encoding="utf-8"))
 
     def is_delivered(self, step: int) -> bool:
         return self._summary_file(step).is_file()
 
     def finished_at(self) -> float:
-        """When a step count was finished last, in seconds since the epoch; 0 where none was."""
+        """Return when a step count was finished last, in seconds since the epoch; 0 where none was."""
         return max((self._summary_file(step).stat().st_mtime for step in self.delivered_steps()), default=0.0)
 
     def latest_checkpoint(self, at_most: int | None = None) -> int:
-        """The furthest saved step, within `at_most` if given; 0 where there is none."""
+        """Return the furthest saved step, within `at_most` if given; 0 where there is none."""
         return max((step for step in self.checkpoint_steps() if at_most is None or step <= at_most), default=0)
 
     def held_out_losses(self, step: int) -> Path:
@@ -99,7 +99,7 @@ class RunFolder:
         write_json(self.root / "stopped.json", {"step": step, "by": by})
 
     def stopped_at(self, at_plateau: bool = False) -> int | None:
-        """The step at which a callback ended the run; None where none did.
+        """Return the step at which a callback ended the run; None where none did.
 
         at_plateau: whether a plateau counts, which ends only the runs that ask for it.
         """
@@ -122,10 +122,10 @@ class RunFolder:
 
 
 def title_of(run_name: str) -> str:
-    """Of `quickstart-e95ba875b33e` `quickstart`."""
+    """Return the part of a name before its identity: of `quickstart-e95ba875b33e` `quickstart`."""
     return run_name.rpartition("-")[0]
 
 
 def identity_of(run_name: str) -> str:
-    """Of `quickstart-e95ba875b33e` `e95ba875b33e`."""
+    """Return the identity in a name: of `quickstart-e95ba875b33e` `e95ba875b33e`."""
     return run_name.rpartition("-")[2]

@@ -162,11 +162,11 @@ class Index:
 
 
 def output_of(name: str) -> Path:
-    """What the job of this name prints where it has a process of its own, relative to the sweep's directory."""
+    """Return what the job of this name prints where it has a process of its own, relative to the sweep's directory."""
     return Path("logs") / f"{name}.out"
 
 
 def reason(error: BaseException) -> str:
-    """Why a job failed, in one line."""
+    """Return why a job failed, in one line."""
     first = (str(error).strip().splitlines() or [""])[0]
     return first if isinstance(error, ConfigError) else f"{type(error).__name__}: {first}"

@@ -87,7 +87,7 @@ class Plan:
         return [{name: values[name] for name in differing} for values in told]
 
     def waves(self) -> list[list[Job]]:
-        """What is left to do. The jobs of a wave may run side by side: no two are of the same run."""
+        """Return what is left to do. The jobs of a wave may run side by side: no two are of the same run."""
         waves: list[list[Job]] = []
         for run in self.runs:
             for number, job in enumerate(job for job in self.jobs if job.run == run and not job.finished):

@@ -96,7 +96,7 @@ class Sweep:
 
 
 def run_in_sweep(config: Config, words: Sequence[str], directory: Path) -> Path:
-    """One job. Raises whatever ends it; the sweep's index and the job's log have it."""
+    """Do one job and return its directory. Raises whatever ends it; the sweep's index and the job's log have it."""
     if find_process_index(config).rank:  # the first of its processes keeps the index
         return run(config, list(words))
     index = Index(directory)

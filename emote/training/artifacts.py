@@ -88,7 +88,7 @@ class Artifacts:
     def write_validation(
         self, examples: Sequence[Example], base: Sequence[float], final: Sequence[float]
     ) -> PairedResult | None:
-        """One row a held-out item, so that anybody can compute another statistic."""
+        """Return one row a held-out item, so that anybody can compute another statistic."""
         if not examples:
             return None
         with open(self.path / "validation.csv", "w", newline="", encoding="utf-8") as file:

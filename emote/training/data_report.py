@@ -30,7 +30,7 @@ WORTH_A_BAR = 2000  # images
 
 
 def usable(config: Config, found: Scan) -> Scan:
-    """What can be decoded. Every process of a run must see the same, or their caches differ."""
+    """Return what can be decoded. Every process of a run must see the same, or their caches differ."""
     return without(found, unusable(_look(config, found, layout_of(config.data))), config.data.on_bad_item)
 
 

@@ -151,7 +151,7 @@ def extra_callbacks(config: Config) -> list[pl.Callback]:
 
 
 def base_scores(job: Job) -> list[float]:
-    """The base model's held-out losses, computed once a run; empty where nothing is held out."""
+    """Return the base model's held-out losses, computed once a run; empty where nothing is held out."""
     if not job.held_out.examples:
         return []
     path = job.folder.root / "base_validation.json"

@@ -39,7 +39,7 @@ class Identified:
 
 
 def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Identified:
-    """Which run this is, and where it is kept; nothing is written there.
+    """Return which run this is, and where it is kept; nothing is written there.
 
     scan: as `emote.data.prepared.scan`. Raises ConfigError for what can be told without loading: places that cannot be
     written to, a device that is not there, a base model or images that cannot be read.

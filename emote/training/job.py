@@ -120,7 +120,7 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
 
 
 def read_encoded(config: Config, weights: dict[str, str], found: Scan) -> Prepared:
-    """What `encode_data` has left. Raises RuntimeError where something is not encoded."""
+    """Return what `encode_data` has left. Raises RuntimeError where something is not encoded."""
 
     def refuse() -> NoReturn:
         raise RuntimeError(f"not everything is encoded in {config.run.cache_dir}; do all processes see one directory?")

@@ -18,7 +18,7 @@ from emote.util.errors import ConfigError
 
 
 def fit_micro_batch(job: Job) -> Config:
-    """The configuration with a ceiling under which a step runs on the job's device: its own, where that does.
+    """Return the configuration with a ceiling under which a step runs on the job's device: its own, where that does.
 
     One forward and backward pass is made with each size that is tried. Nothing of it is left: randomness has no state.
     Raises ConfigError where not even one image fits.

@@ -81,7 +81,7 @@ class LoraModule(pl.LightningModule):
         return loss
 
     def weighted_error(self, batch: Batch) -> torch.Tensor:
-        """What training lowers the mean of, one number a sample [B]."""
+        """Return what training lowers the mean of, one number a sample [B]."""
         config, mean_BCHW = self.config, batch["mean"]
         positions_B = batch["position"].tolist()
         step = positions_B[0] // config.batch_size
@@ -142,21 +142,21 @@ class LoraModule(pl.LightningModule):
             optimizer.eval()
 
     def note_loss(self, loss: torch.Tensor) -> None:
-        """Of a micro-batch."""
+        """Note the loss of a micro-batch."""
         self._losses.append(loss.detach())
 
     def take_loss(self) -> float:
-        """The mean over the micro-batches of the last optimizer step, of all processes that train together."""
+        """Return the mean over the micro-batches of the last optimizer step, of all processes that train together."""
         mean = float(mean_over_processes(torch.stack(self._losses).mean()))
         self._losses.clear()
         return mean
 
     def is_finite(self) -> bool:
-        """Whether the losses of the optimizer step that is being computed are numbers."""
+        """Return whether the losses of the optimizer step that is being computed are numbers."""
         return bool(torch.stack(self._losses).isfinite().all())
 
     def forget_losses(self) -> None:
-        """Of passes that were no part of training."""
+        """Forget the losses of passes that were no part of training."""
         self._losses.clear()
 
     @property
@@ -179,7 +179,7 @@ class LoraModule(pl.LightningModule):
         self.grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The adapter's weights alone: nothing frozen is ever saved."""
+        """Return the adapter's weights alone: nothing frozen is ever saved."""
         prefix, names = kwargs.get("prefix", ""), trainable(self.unet)
         everything = super().state_dict(*args, **kwargs)
         for name in [name for name in everything if name.startswith(prefix)]:
@@ -232,7 +232,7 @@ def parameter_groups(parameters: Mapping[str, torch.nn.Parameter], config: Train
 
 
 def learning_rate_factor(config: TrainerConfig, step: int) -> float:
-    """Share of the peak learning rate at a step. It never depends on `max_steps`, so that a run can go on."""
+    """Return the share of the peak learning rate at a step. It never depends on `max_steps`, so a run can go on."""
     if step < config.warmup_steps:
         return (step + 1) / (config.warmup_steps + 1)
     horizon = max(1, config.schedule_steps - config.warmup_steps)

@@ -101,7 +101,7 @@ def set_aside(folder: RunFolder) -> None:
 
 
 def is_delivered(path: Path, config: Config) -> bool:
-    """Whether a directory of deliverables is whole, and shows what this configuration wants shown.
+    """Return whether a directory of deliverables is whole, and shows what this configuration wants shown.
 
     One that ended at a plateau is not whole for a run that does not ask to end there.
     """

@@ -47,7 +47,7 @@ class Sampler:
         self.base_key = base_key
 
     def draw(self, module: LoraModule, what: str) -> list[Image.Image]:
-        """The adapter's images, in the order of the prompts."""
+        """Return the adapter's images, in the order of the prompts."""
         if not self.config.prompts:
             return []
         if self._vae is None:
@@ -76,7 +76,7 @@ class Sampler:
         return images
 
     def base(self, module: LoraModule) -> list[Image.Image]:
-        """The base model's images, drawn once a process."""
+        """Return the base model's images, drawn once a process."""
         key = repr((self.base_key, self.config, self.resolution))
         with without_adapter(module.unet):
             return memoize(key, lambda: self.draw(module, "with the base model"))
@@ -84,7 +84,7 @@ class Sampler:
     def write_sheet(
         self, path: Path, module: LoraModule, title: str, singles: Path | None = None, model: str = "", run: str = ""
     ) -> tuple[list[Image.Image], list[Image.Image]]:
-        """The before/after sheet; with `singles` also each image, its settings in the PNG's text.
+        """Return the before/after sheet; with `singles` also each image, its settings in the PNG's text.
 
         Returns the base model's images and the adapter's.
 

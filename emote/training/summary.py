@@ -32,7 +32,7 @@ def summarise(
     timer: Timer,
     checked: ImageCheck | None = None,
 ) -> dict[str, Any]:
-    """All keys but `files`, which the delivery adds.
+    """Return all keys but `files`, which the delivery adds.
 
     started_at: the step that this process found. rows: of metrics.csv. clock: of this process. checked: what was
     seen of the images.

@@ -15,7 +15,7 @@ DARK = {INK: "#f0f6fc", PALE: "#9198a1", GRID: "#3d444d"}
 
 
 def new_figure(width: float, height: float, dpi: int = 120) -> Any:
-    """An empty figure of so many inches, whose parts make room for each other. Nothing global is touched."""
+    """Return an empty figure of so many inches, whose parts make room for each other. Nothing global is touched."""
     from matplotlib.figure import Figure  # late: it takes half a second
 
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
@@ -27,7 +27,7 @@ def save_png(figure: Any, path: Path | IO[bytes]) -> None:
 
 
 def as_svg(figure: Any) -> str:
-    """A figure as SVG that stands within a page: the page's font, greys that turn where the page is dark."""
+    """Return a figure as SVG that stands within a page: the page's font, greys that turn where the page is dark."""
     import matplotlib
 
     file = io.StringIO()

@@ -17,7 +17,7 @@ _log: Path | None = None
 
 
 def log_to(path: Path | None) -> None:
-    """From now on, also append what is said to this file."""
+    """Append what is printed to this file too, from now on."""
     global _log
     _log = path
 
@@ -31,7 +31,7 @@ def echo(text: str) -> None:
 
 
 def progress_bar(console: Console, shown: bool | None = None, transient: bool = False) -> Progress:
-    """A bar with ETA; tasks need `note=`.
+    """Return a bar with ETA; tasks need `note=`.
 
     shown: None shows it where the output is a terminal.  transient: it is gone when it is done.
     """

@@ -10,7 +10,7 @@ class ConfigError(Exception):
 
 
 def together(mistakes: Sequence[str], outcome: str = "nothing was started") -> str:
-    """One mistake as it is; several with their number, a line each."""
+    """Return one mistake as it is; several with their number, a line each."""
     if len(mistakes) == 1:
         return mistakes[0]
     return "\n".join([f"{len(mistakes)} mistakes, {outcome}:", *(f"  {line}" for line in mistakes)])

@@ -25,13 +25,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def read_tensor_header(stream: IO[bytes]) -> dict[str, Any]:
-    """The header of a safetensors file, read from its start; what follows are the tensors.
+    """Return the header of a safetensors file, read from its start; what follows are the tensors.
 
     Raises ValueError where it is none.
     """
     header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     if not isinstance(header, dict):
-        raise ValueError("the header is no JSON object")
+        raise ValueError("the header is not a JSON object")
     return header
 
 

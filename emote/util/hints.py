@@ -7,18 +7,18 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The most similar of the known names; None where none is similar."""
+    """Return the most similar of the known names; None where none is similar."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
 def did_you_mean(guess: str | None) -> str:
-    """The end of a sentence; empty where there is no guess."""
+    """Return the end of a sentence; empty where there is no guess."""
     return f"; did you mean {guess}?" if guess else ""
 
 
 def not_one_of(key: str, value: object, options: Iterable[str]) -> str:
-    """What is wrong with a value that is none of the options, with the nearest one."""
+    """Return what is wrong with a value that is none of the options, with the nearest one."""
     known = list(options)
     guess = nearest(str(value).lower(), known)
     return f"{key} must be one of {', '.join(known)}, got {value or 'nothing'}{did_you_mean(guess)}"

@@ -10,7 +10,7 @@ _known: dict[str, object] = {}
 
 
 def memoize(key: str, compute: Callable[[], T]) -> T:
-    """What `compute` gave for this key before, or gives now. key: everything that it depends on, as text."""
+    """Return what `compute` gave for this key before, or gives now. key: everything that it depends on, as text."""
     if key not in _known:
         _known[key] = compute()
     return _known[key]  # type: ignore[return-value]

@@ -12,10 +12,10 @@ TRAIN = "python train.py" if CHECKOUT else "emote train"  # what people type
 
 
 def bundled(path: str) -> Path:
-    """The file or directory that comes with emote under this relative path, such as `weights/mini`."""
+    """Return the file or directory that comes with emote under this relative path, such as `weights/mini`."""
     return ROOT / path
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs one of the extras of pyproject.toml."""
+    """Return the command that installs one of the extras of pyproject.toml."""
     return f"pip install -e '.[{extra}]'" if CHECKOUT else f"pip install 'emote[{extra}]'"

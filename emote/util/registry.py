@@ -37,13 +37,13 @@ class Kind:
         return [*_files(self.package), *offered(self.name)]
 
     def meaning(self, name: str) -> str:
-        """The first sentence of a component's docstring; a file of this repository is not imported for it."""
+        """Return the first sentence of a component's docstring; a file of this repository is not imported for it."""
         file = _files(self.package).get(name)
         text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) if file else self.load(name).__doc__
         return re.split(r"(?<=\.)\s", (text or "").strip(), maxsplit=1)[0].replace("\n", " ")
 
     def load(self, name: str) -> ModuleType:
-        """A component's module. Raises ConfigError where it cannot be imported."""
+        """Return a component's module. Raises ConfigError where it cannot be imported."""
         try:
             if name in _files(self.package):
                 return import_module(f"{self.package}.{name}")
@@ -52,7 +52,7 @@ class Kind:
             raise ConfigError(f"{self.name} {name} cannot be imported: {error}") from error
 
     def problem(self, key: str, choice: Any) -> str | None:
-        """What is wrong with the value of a key that chooses a component; None where nothing is."""
+        """Return what is wrong with the value of a key that chooses a component; None where nothing is."""
         if isinstance(choice, Mapping):
             return None if "_target_" in choice else f"{key} must be a name, or a mapping with _target_, got {choice}"
         names = self.names()
@@ -70,7 +70,7 @@ class Kind:
             raise ConfigError(f"{key}={choice} needs the package {package}: pip install {package}")
 
     def make(self, choice: Any, options: Any = None) -> Callable[..., Any]:
-        """The function of a chosen component with its options filled in.
+        """Return the function of a chosen component with its options filled in.
 
         options: of all components, by their names (`Config.options`); without them each has its defaults. The keys
         beside a `_target_` are that function's arguments. Raises ConfigError as `require` does.
@@ -87,7 +87,7 @@ class Kind:
         return functools.partial(function, options=getattr(options, choice, None) or module.Options())
 
     def problems(self, choice: Any, section: Any) -> Iterator[str]:
-        """What a chosen component finds wrong with the section of the configuration in which it is chosen."""
+        """Yield what a chosen component finds wrong with the section of the configuration in which it is chosen."""
         if isinstance(choice, str) and self._may_define(choice, "def problems"):
             yield from getattr(self.load(choice), "problems", lambda section: [])(section)
 
@@ -110,7 +110,7 @@ class Kind:
 
 
 def resolve_target(key: str, target: Any) -> Any:
-    """The class or function that a `_target_` names. Raises ConfigError where there is none."""
+    """Return the class or function that a `_target_` names. Raises ConfigError where there is none."""
     try:
         return pkgutil.resolve_name(str(target))
     except (ImportError, AttributeError, ValueError) as error:
@@ -127,5 +127,5 @@ def _files(package: str) -> dict[str, Path]:
 
 @functools.cache
 def offered(kind: str) -> dict[str, EntryPoint]:
-    """What other packages offer of a kind, by its name."""
+    """Return what other packages offer of a kind, by its name."""
     return {entry.name: entry for entry in sorted(entry_points(group=f"emote.{kind}"), key=lambda e: e.name)}

@@ -32,7 +32,7 @@ class Scrubber:
         )
 
     def text(self, text: str) -> str:
-        """A value or a sentence: an absolute path becomes its last part."""
+        """Return a value or a sentence: an absolute path becomes its last part."""
         if _is_path(text):
             text = _last_part(text)
         text = PATH.sub(lambda found: _last_part(found[0]), text)
@@ -42,12 +42,12 @@ class Scrubber:
         return self._names.sub(HIDDEN_NAME, text) if self._names else text
 
     def command(self, line: str) -> str:
-        """A command line, word by word: a path with spaces is one word."""
+        """Return a command line, word by word: a path with spaces is one word."""
         words = [word.partition("=") for word in shlex.split(line)]
         return shlex.join(f"{self.text(key)}{sign}{self.text(value)}" for key, sign, value in words)
 
     def values(self, values: Any) -> Any:
-        """Every text in nested dictionaries and lists."""
+        """Return every text in nested dictionaries and lists."""
         if isinstance(values, dict):
             return {key: self.values(value) for key, value in values.items()}
         if isinstance(values, list):

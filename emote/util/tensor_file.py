@@ -71,7 +71,7 @@ def look(path: Path) -> Header:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The texts in a safetensors file's header."""
+    """Return the texts in a safetensors file's header."""
     return look(path).metadata
 
 

@@ -23,6 +23,6 @@ class Timer:
         self._phases[name] += time.perf_counter() - began
 
     def seconds(self) -> dict[str, float]:
-        """Of each phase, and `total` since the start."""
+        """Return the seconds of each phase, and `total` since the start."""
         found = {**self._phases, "total": time.perf_counter() - self._began}
         return {name: round(value, 3) for name, value in found.items()}

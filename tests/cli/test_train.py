@@ -183,7 +183,7 @@ ALONE = {
     "lora.rank=${name}": "lora.rank must be an integer: While dereferencing",
     "name=${oc.env:NO_SUCH_VARIABLE}": "name cannot be resolved: ",
     "hydra.foo=1": "unknown key hydra.foo of Hydra's",
-    "hydra/launcher=nope": "hydra/launcher=nope: launcher= says what runs the jobs of a sweep",
+    "hydra/launcher=nope": "hydra/launcher=nope: set launcher= for what runs the jobs of a sweep",
 }
 
 
@@ -230,7 +230,7 @@ def test_what_only_follows_from_a_mistake_is_not_told(told: Told) -> None:
 
 
 def test_a_group_cannot_be_chosen_twice(told: Told) -> None:
-    assert told("model=mini", "model=sd15") == ["model is chosen twice; say it once"]
+    assert told("model=mini", "model=sd15") == ["model is chosen twice; choose it once"]
 
 
 def test_a_batch_must_be_divisible_by_the_devices(told: Told) -> None:
@@ -272,8 +272,8 @@ def test_every_value_of_a_sweep_is_checked(told: Told) -> None:
         "seed must be at least 0, got -1",
         "hardware must be one of ampere, auto, cpu, hopper, mps, reported, t4, got t5; did you mean t4?",
     ]
-    assert lines[3].startswith("trainer.devices=range(1,3,0) names no values")
-    assert lines[4].startswith("lora.dropout=interval(0,1) names no values")
+    assert lines[3].startswith("trainer.devices=range(1,3,0) has no values")
+    assert lines[4].startswith("lora.dropout=interval(0,1) has no values")
 
 
 def test_every_combination_of_a_sweep_is_checked(told: Told) -> None:

@@ -258,7 +258,7 @@ def test_a_damaged_part_of_a_zip_is_an_unreadable_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("set.zip", "no zip archive"), ("set.tar", "unpack it, or make a .zip"), ("set.csv", "set data=table"),
+    [("set.zip", "not a readable zip archive"), ("set.tar", "unpack it, or make a .zip"), ("set.csv", "set data=table"),
      ("a.png", "is a file; set data.path=")],
 )  # fmt: skip
 def test_other_files_are_told(tmp_path: Path, name: str, message: str) -> None:

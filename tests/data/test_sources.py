@@ -165,7 +165,7 @@ def test_an_empty_caption_in_metadata_is_left_out(tmp_path: Path, text: str | No
         (
             "metadata.jsonl",
             '{"file_name": "000.png", "text": "a"}\n{"file_name": ',
-            r"metadata\.jsonl line 2 is no JSON",
+            r"metadata\.jsonl line 2 is not JSON",
         ),
         ("metadata.jsonl", '\n["000.png", "a"]\n', r"metadata\.jsonl line 2 must be an object"),
         (
@@ -183,10 +183,10 @@ def test_an_empty_caption_in_metadata_is_left_out(tmp_path: Path, text: str | No
         ),
         ("metadata.csv", "file_name,text\n000.png,a, b\n", r"metadata\.csv line 2 has 3 fields, its header 2"),
         ("metadata.csv", "file_name,text\n000.png\n", r"metadata\.csv line 2 has 1 fields, its header 2"),
-        ("metadata.csv", 'file_name,text\n000.png,"a\n', r"metadata\.csv line 2 is no CSV"),
+        ("metadata.csv", 'file_name,text\n000.png,"a\n', r"metadata\.csv line 2 is not CSV"),
         ("metadata.csv", "name,text\n000.png,a\n", r"line 2 must name an image in file_name"),
         ("metadata.csv", "", r"metadata\.csv has no column text .* it has none"),
-        ("metadata.csv", b"file_name,text\n000.png,caf\x81\n", r"metadata\.csv is no text in UTF-8"),
+        ("metadata.csv", b"file_name,text\n000.png,caf\x81\n", r"metadata\.csv is not text in UTF-8"),
     ],
 )
 def test_malformed_metadata_is_an_error_with_file_and_line(
@@ -274,8 +274,8 @@ def test_columns_of_plain_bytes_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"text_column": "caption"}, r"data\.text_column=caption is no column .* it has image, text, size"),
-        ({"image_column": "png"}, r"data\.image_column=png is no column .* it has image, text, size"),
+        ({"text_column": "caption"}, r"data\.text_column=caption is not a column .* it has image, text, size"),
+        ({"image_column": "png"}, r"data\.image_column=png is not a column .* it has image, text, size"),
         ({"image_column": "size"}, r"data\.image_column=size .* holds no images"),
         ({"text_column": "size"}, r"data\.text_column=size .* holds int, not text"),
         ({"split": "test"}, r"data\.split=test cannot be had"),

@@ -226,7 +226,7 @@ def test_a_run_that_never_was_to_be_pushed_can_be(
     runs = str(path.parents[2])
     with pytest.raises(ConfigError, match="repo must be owner/name, got style"):
         push_later(Push(run="smoke", runs_dir=runs, repo="style"))
-    with pytest.raises(ConfigError, match=r"run=smokee is no run in .*; did you mean smoke"):
+    with pytest.raises(ConfigError, match=r"run=smokee is not a run in .*; did you mean smoke"):
         push_later(Push(run="smokee", runs_dir=runs))
     with pytest.raises(ConfigError, match="no finished run"):
         push_later(Push(runs_dir=runs + "/nowhere"))

@@ -111,7 +111,7 @@ def test_finished_runs_are_listed_the_newest_first(own_runs: Path, tiny_sd: Path
 
 def test_what_is_not_there_is_said_with_what_is(runs: Path, tmp_path: Path) -> None:
     assert refused("tyny", runs) == (
-        f"run=tyny is no run in {runs}, no adapter file and no Hub name; did you mean tiny? finished runs: {NAME}"
+        f"run=tyny is not a run in {runs}, an adapter file or a Hub name; did you mean tiny? finished runs: {NAME}"
     )
     assert refused("", runs).startswith("run must name a run")
     assert refused("tiny/15", runs) == f"run={NAME}/15 names no finished step count; there are 10, 20"

@@ -161,5 +161,5 @@ def test_a_file_that_is_not_whole_or_broken_is_refused(tmp_path: Path) -> None:
         save_file(tensors, tmp_path / str(number))
         with pytest.raises(ConfigError, match=words):
             read_adapter(tmp_path / str(number))
-    with pytest.raises(ConfigError, match="no JSON"):
+    with pytest.raises(ConfigError, match="not JSON"):
         read_adapter(save(tmp_path / "x", {QUERY: (down, up)}, {"lora_adapter_metadata": "{"}))

@@ -132,7 +132,7 @@ def test_other_kinds_of_files_are_named(tiny_sd: Path, single_file: Path, tmp_pa
     save_file({"lora_unet_a.lora_down.weight": torch.zeros(1)}, file)
     assert "lora.init_from=" in refused(file, None)
     save_file({"weight": torch.zeros(1)}, file)
-    assert "no Stable Diffusion checkpoint" in refused(file, tiny_sd)
+    assert "not a Stable Diffusion checkpoint" in refused(file, tiny_sd)
 
 
 def test_weights_that_are_missing_are_named(tiny_sd: Path, single_file: Path, tmp_path: Path) -> None:

@@ -198,10 +198,10 @@ def test_an_engine_that_is_not_there_is_told_before_anything_starts(
 
 def test_keys_that_an_engine_does_not_read_are_told() -> None:
     assert problems(config_with("joblib", partition="gpu")) == [
-        "launcher.partition says nothing to launcher=joblib, got gpu; launcher=slurm reads it"
+        "launcher.partition has no effect on launcher=joblib, got gpu; launcher=slurm reads it"
     ]
     assert problems(config_with("local", at_once=2)) == [
-        "launcher.at_once says nothing to launcher=local, got 2; launcher=joblib, launcher=ray, launcher=slurm read it"
+        "launcher.at_once has no effect on launcher=local, got 2; launcher=joblib, launcher=ray, launcher=slurm read it"
     ]
 
 

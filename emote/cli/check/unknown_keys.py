@@ -28,7 +28,7 @@ def unknown(key: str, groups: Groups) -> str:
 
 
 def nearest_key(key: str, groups: Groups) -> str | None:
-    """The key or group that was probably meant, None where nothing is near."""
+    """Return the key or group that was probably meant, None where nothing is near."""
     group, _, option = key.partition("/")
     if key in SECTIONS or option in groups.options.get(group, []):
         return None

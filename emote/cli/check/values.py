@@ -18,7 +18,7 @@ from emote.util.hints import did_you_mean, nearest
 
 
 def leaf_problem(name: str, value: Any, groups: Groups) -> str | None:
-    """What is wrong with a name or its value, None where nothing is."""
+    """Return what is wrong with a name or its value, None where nothing is."""
     if name in LEAVES:
         return value_problem(name, value)
     return None if name.startswith(f"{OPEN}.") else unknown(name, groups)

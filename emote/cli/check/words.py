@@ -22,7 +22,7 @@ from emote.cli.keys import LEAVES, OPEN, SECTIONS, flat
 from emote.util.hints import did_you_mean, nearest
 
 HYDRAS_OWN = {  # what is not asked here
-    "hydra/launcher": "launcher= says what runs the jobs of a sweep",
+    "hydra/launcher": "set launcher= for what runs the jobs of a sweep",
     "hydra/sweeper": "emote runs sweeps itself, and `emote search` searches",
 }
 MOST_VALUES = 10_000  # of one sweep that are looked at
@@ -44,7 +44,7 @@ def check_words(composer: Composer, words: list[str], groups: Groups, found: Fin
                 found.meant.append([word])
             continue
         if override.key_or_group in groups.options and override.key_or_group in chosen:
-            found.add(f"{override.key_or_group} is chosen twice; say it once")
+            found.add(f"{override.key_or_group} is chosen twice; choose it once")
             continue
         chosen.add(override.key_or_group)
         if override.is_sweep_override():
@@ -76,7 +76,7 @@ def _unreadable(word: str, groups: Groups, parser: OverridesParser) -> str:
 def _check_sweep(override: Override, groups: Groups, parser: OverridesParser, found: Findings) -> None:
     key, said = override.key_or_group, str(override.input_line)
     if not override.is_discrete_sweep():
-        found.add(f"{said} names no values; say them, or range(…)", key)
+        found.add(f"{said} has no values; list them, or use range(…)", key)
         return
     found.several[said] = _other_meaning(key, said.partition("=")[2])
     if found.several[said] and not found.sweep:
@@ -86,13 +86,13 @@ def _check_sweep(override: Override, groups: Groups, parser: OverridesParser, fo
     try:
         texts = list(itertools.islice(override.sweep_string_iterator(), MOST_VALUES))
     except (HydraException, ValueError) as error:
-        found.add(f"{said} names no values ({error})", key)
+        found.add(f"{said} has no values ({error})", key)
         return
     for text in texts:
         word = f"{override.get_key_element()}={text}"
         values += _check_word(parser.parse_override(word), groups, found)
     if not values and len(found.mistakes) == before:
-        found.add(f"{said} has no value at all", key)
+        found.add(f"{said} has no value", key)
     found.meant.append(values)
 
 

@@ -28,7 +28,7 @@ ALIAS = "alias:"
 
 
 def export_rows(data: bytes, path: str, images: Lookup, column: str) -> list[Row]:
-    """Every row of a JSON file that names one of the images; none where it is no such file.
+    """Return every row of a JSON file that names one of the images; none where it is no such file.
 
     path: its relative name; images beside it go before others of the same name.
     """

@@ -97,7 +97,7 @@ class Archive(Files):
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-            raise ConfigError(f"data.path={path} is no zip archive that can be read ({error})") from error
+            raise ConfigError(f"data.path={path} is not a readable zip archive ({error})") from error
         names: dict[str, None] = {}
         left: Counter[str] = Counter()
         for entry in self._zip.infolist():

@@ -22,7 +22,7 @@ HEADS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"<svg", b"II*\0
 
 
 def may_be_image(suffix: str) -> bool:
-    """Whether a file that is no known kind of image may be one all the same."""
+    """Return whether a file that is no known kind of image may be one all the same."""
     return suffix not in DOCUMENTS
 
 
@@ -32,7 +32,7 @@ def why_unreadable(suffix: str) -> str | None:
 
 
 def looks_like_image(head: bytes) -> bool:
-    """Whether the first bytes are those of a kind that is read."""
+    """Return whether the first bytes are those of a kind that is read."""
     return head.startswith(HEADS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] in (
         b"ftypavif", b"ftypavis"
     )  # fmt: skip

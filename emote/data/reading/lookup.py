@@ -31,7 +31,7 @@ class Lookup:
         return (self._only(self._bases, base) or self._only(self._base_stems, base)) if base else None
 
     def inside(self, folder: str) -> list[str]:
-        """The names that lie in `folder` itself, sorted."""
+        """Return the names that lie in `folder` itself, sorted."""
         return sorted(name for name in self.names.values() if str(PurePosixPath(name).parent) == folder)
 
     @staticmethod

@@ -86,7 +86,7 @@ _REPEATS = re.compile(r"(\d{1,4})_(.*\S.*)")
 
 
 def words_of(stem: str, codepoints: bool = False) -> str:
-    """The words of a name in lower case, without numbers, identifiers and sizes; nothing where it says nothing.
+    """Return the words of a name in lower case, without numbers, identifiers and sizes; nothing where it says nothing.
 
     codepoints: names such as `2600` are of emoji too, as where others are called `1f600`.
     """
@@ -110,7 +110,7 @@ def _word(part: str) -> str:
 
 
 def emoji_of(stem: str, codepoints: bool) -> str:
-    """The name of the emoji whose code points a file is called by; nothing for other names."""
+    """Return the name of the emoji whose code points a file is called by; nothing for other names."""
     if not (match := _CODEPOINTS.fullmatch(stem)):
         return ""
     if not codepoints and not is_codepoints(stem):
@@ -120,7 +120,7 @@ def emoji_of(stem: str, codepoints: bool) -> str:
 
 
 def is_codepoints(stem: str) -> bool:
-    """Whether a name can be nothing but code points: 2600 may also be a number."""
+    """Return whether a name can be nothing but code points: 2600 may also be a number."""
     return bool(_CODEPOINTS.fullmatch(stem)) and not re.fullmatch(r"\d+|[a-f]+", stem, re.IGNORECASE)
 
 

@@ -37,7 +37,7 @@ class Columns:
     files: Sequence[str] = field(default=FILE_KEYS)
 
     def text_in(self, columns: Sequence[str]) -> str | None:
-        """The caption's column: the one that was asked for, or where that is the default `text`, a usual one."""
+        """Return the caption's column: the one that was asked for, or where that is the default `text`, a usual one."""
         if self.text in columns:
             return self.text
         return next((name for name in TEXT_KEYS if name in columns), None) if self.text == "text" else None
@@ -53,7 +53,7 @@ def read_table(data: bytes, path: str, suffix: str, wanted: Columns, notes: Tall
     try:
         text, encoding = decode_text(data)
     except ValueError as error:
-        raise ConfigError(f"{path} is no text in UTF-8, UTF-16 or cp1252; save it as UTF-8") from error
+        raise ConfigError(f"{path} is not text in UTF-8, UTF-16 or cp1252; save it as UTF-8") from error
     if encoding == "cp1252":
         notes.add(
             "{n} files are not UTF-8 and were read as cp1252; if their captions look wrong, save them as UTF-8", path
@@ -86,9 +86,9 @@ def _jsonl(text: str, path: str, wanted: Columns) -> Iterator[tuple[int, dict[st
             entry = json.loads(content)
         except json.JSONDecodeError as error:
             whole = "; one list for all lines is read as .json: rename it" if content.strip() in ("[", "{") else ""
-            raise ConfigError(f"{path} line {line} is no JSON ({error.msg} at column {error.colno}){whole}") from error
+            raise ConfigError(f"{path} line {line} is not JSON ({error.msg} at column {error.colno}){whole}") from error
         except (RecursionError, ValueError) as error:
-            raise ConfigError(f"{path} line {line} is no JSON that can be read ({error})") from error
+            raise ConfigError(f"{path} line {line} is not readable JSON ({error})") from error
         if not isinstance(entry, dict):
             raise ConfigError(f"{path} line {line} must be an object with file_name and {wanted.text}")
         yield line, entry
@@ -98,7 +98,7 @@ def _json(text: str, path: str, wanted: Columns) -> Iterator[tuple[int, dict[str
     try:
         entries = json.loads(text)
     except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} is no JSON ({error})") from error
+        raise ConfigError(f"{path} is not JSON ({error})") from error
     if isinstance(entries, dict):  # kohya's meta_cap.json: names to captions
         entries = [{"file_name": name, **(entry if isinstance(entry, dict) else {wanted.text: entry})}
                    for name, entry in entries.items()]  # fmt: skip
@@ -109,7 +109,7 @@ def _json(text: str, path: str, wanted: Columns) -> Iterator[tuple[int, dict[str
 
 def _csv(text: str, path: str, wanted: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
     if "\0" in text:
-        raise ConfigError(f"{path} is no CSV: it holds null bytes")
+        raise ConfigError(f"{path} is not CSV: it holds null bytes")
     lines = text.splitlines(keepends=True)
     header = lines[0] if lines else ""
     # the separator that splits the header most: exports of spreadsheets have ; where commas stand in numbers
@@ -129,7 +129,7 @@ def _csv(text: str, path: str, wanted: Columns) -> Iterator[tuple[int, dict[str,
                 )
             yield reader.line_num, entry
     except csv.Error as error:
-        raise ConfigError(f"{path} line {reader.reader.line_num} is no CSV ({error})") from error
+        raise ConfigError(f"{path} line {reader.reader.line_num} is not CSV ({error})") from error
 
 
 def _file_of(where: str, entry: dict[str, Any], names: Sequence[str]) -> str:

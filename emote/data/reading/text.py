@@ -22,7 +22,7 @@ TEXT_KEYS = ("text", "caption", "captions", "prompt", "description", "tags", "ac
 
 
 def decode_text(data: bytes) -> tuple[str, str]:
-    """Text and its encoding: UTF-8, -16 or -32 by their marks, UTF-8, UTF-16 without a mark, and cp1252 at last.
+    """Return text and its encoding: UTF-8, -16 or -32 by their marks, UTF-8, UTF-16 without a mark, and cp1252 at last.
 
     Raises ValueError for what is no text in any of them.
     """
@@ -48,7 +48,7 @@ def _strict(data: bytes, encoding: str) -> str:
 
 
 def join_lines(text: str) -> tuple[str, int]:
-    """One caption of all lines, and how many had words: joined by a space after punctuation, else by a comma."""
+    """Return one caption of all lines, and how many had words: joined by a space after punctuation, else by a comma."""
     lines = [line for line in (line.strip() for line in text.splitlines()) if line]
     joined = ""
     for line in lines:
@@ -57,7 +57,7 @@ def join_lines(text: str) -> tuple[str, int]:
 
 
 def text_in_json(text: str, column: str) -> str | None:
-    """The caption in a JSON object or list of tags; None where the text is no such JSON."""
+    """Return the caption in a JSON object or list of tags; None where the text is no such JSON."""
     if text[:1] not in "{[":
         return None
     try:
@@ -67,7 +67,7 @@ def text_in_json(text: str, column: str) -> str | None:
 
 
 def text_of(value: Any, column: str) -> str | None:
-    """The caption in a value of JSON: text, a list of tags, or an object with one under a usual key."""
+    """Return the caption in a value of JSON: text, a list of tags, or an object with one under a usual key."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
@@ -99,7 +99,7 @@ def name_emoji(text: str) -> str:
 
 
 def is_sound(text: str) -> bool:
-    """Whether it can be encoded: JSON may hold half of a surrogate pair, which no tokenizer takes."""
+    """Return whether it can be encoded: JSON may hold half of a surrogate pair, which no tokenizer takes."""
     try:
         text.encode()
     except UnicodeEncodeError:

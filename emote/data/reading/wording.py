@@ -14,7 +14,7 @@ WEIGHTS = "{n} captions hold signs such as (word:1.3), {a|b} or <lora:…>, whic
 
 
 def spoken(text: str, notes: Tally, name: str, in_file: bool = False) -> str:
-    """Text to the words of a caption; what changes is noted. in_file: all lines of it are joined."""
+    """Return the words of a caption from text; what changes is noted. in_file: all lines of it are joined."""
     joined = text.strip()
     if in_file:
         joined, lines = join_lines(text)
@@ -29,7 +29,7 @@ def spoken(text: str, notes: Tally, name: str, in_file: bool = False) -> str:
 
 
 def caption_of(data: DataConfig, text: str, **more: str) -> str:
-    """The training prompt of an image: `data.caption` with its words. The trigger word stands once."""
+    """Return the training prompt of an image: `data.caption` with its words. The trigger word stands once."""
     if data.trigger and data.trigger.lower() in text.lower():
         text = re.sub(rf"\s*{re.escape(data.trigger)}\b[\s,]*", " ", text, flags=re.IGNORECASE).strip(" ,")
     caption = data.caption.format(text=text, **more)
@@ -37,5 +37,5 @@ def caption_of(data: DataConfig, text: str, **more: str) -> str:
 
 
 def needs_words(data: DataConfig) -> bool:
-    """Whether captions are made of each image's own words."""
+    """Return whether captions are made of each image's own words."""
     return "{text}" in data.caption and data.captions.name != "one"

@@ -138,7 +138,7 @@ def _figure(square: Image.Image) -> int:
 
 
 def near_duplicates(looks: Looks, contents: Iterable[str]) -> list[list[str]]:
-    """Groups of contents that look nearly the same, the largest first. What is near to one of a group is in it."""
+    """Return groups of contents that look nearly the same, largest first. Who is near one of a group is in it."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree

@@ -16,7 +16,7 @@ SCOPE = "@iconify-json/"
 
 
 def read_source(data: DataConfig) -> Found:
-    """Every drawing of an emoji; of a set without emoji every icon. The licence is the package's own.
+    """Return every drawing of an emoji; of a set without emoji every icon. The licence is the package's own.
 
     Raises ConfigError where the package is not there, with the command that fetches it, or is none.
     """
@@ -54,7 +54,7 @@ class _Svg:
 
 
 def find_package(path: str, folder: Path) -> Path:
-    """A package by its path, or by its name where `npm install` or `npm pack` has put it into `folder`.
+    """Return a package by its path, or by its name where `npm install` or `npm pack` has put it into `folder`.
 
     Raises ConfigError, with the command to type.
     """

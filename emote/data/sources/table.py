@@ -18,7 +18,7 @@ PATH = "a .csv or .jsonl"  # what data.path must name
 
 
 def read_source(data: DataConfig) -> Found:
-    """Every line of `data.path` whose image is there: paths are relative to the table, or absolute.
+    """Return every line of `data.path` whose image is there: paths are relative to the table, or absolute.
 
     Raises ConfigError for a table that is not there or is malformed, with its line.
     """

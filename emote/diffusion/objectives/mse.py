@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def training_error(drawn: objective.Drawn) -> torch.Tensor:
-    """One number a sample [B]."""
+    """Return the squared error of each sample [B]."""
     predicted_BCHW = drawn.predict(
         objective.add_noise(drawn.latents_BCHW, drawn.noise_BCHW, drawn.timesteps_B, drawn.alphas_cumprod)
     )

@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 def loss_weight(
     timesteps_B: torch.Tensor, alphas_cumprod: torch.Tensor, prediction_type: str, config: TrainerConfig
 ) -> torch.Tensor:
-    """One number a sample [B]."""
+    """Return the weight of each sample [B]."""
     return objective.min_snr_weight(timesteps_B, alphas_cumprod, config.snr_gamma, prediction_type)

@@ -38,7 +38,7 @@ class Report:
     compared: Comparison | None
 
     def short(self) -> list[str]:
-        """For the terminal."""
+        """Return the report in a few lines, for the terminal."""
         if not self.grid.finished:
             return ["no job has finished yet"]
         return [*table(*_losses(self)), "", *answer(self)] if self.compared else [NOTHING_HELD_OUT]

@@ -87,7 +87,7 @@ class Result:
 
 
 def gather(said: Iterable[str], runs_dir: Path = Path("runs")) -> tuple[list[Result], str | None]:
-    """What the named sweeps and runs have, each step count once, and the command of a single sweep.
+    """Return what the named sweeps and runs have, each step count once, and the command of a single sweep.
 
     said: directories of sweeps or runs, or their names in `runs_dir`. Raises ConfigError for what is neither.
     """
@@ -108,7 +108,7 @@ def gather(said: Iterable[str], runs_dir: Path = Path("runs")) -> tuple[list[Res
 
 
 def find(name: str, runs_dir: Path) -> Path:
-    """The directory of the sweep or run that `name` means: its path, its name or the start of its identity.
+    """Return the directory of the sweep or run that `name` means: its path, its name or the start of its identity.
 
     Raises ConfigError, with the nearest name, where there is none or several are meant.
     """

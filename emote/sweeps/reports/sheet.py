@@ -12,7 +12,7 @@ EMPTY = "#f0f1f2"
 
 
 def draw_sheet(sheet: Sheet) -> Image.Image:
-    """Rows and columns as the sheet says; what is not there yet is grey."""
+    """Draw rows and columns as the sheet has them; what is not there yet is grey."""
     width = GAP + LABEL + len(sheet.columns) * (CELL + 4) + GAP
     image = Image.new("RGB", (width, HEAD + len(sheet.rows) * (CELL + 4) + GAP), PAPER)
     draw = ImageDraw.Draw(image)

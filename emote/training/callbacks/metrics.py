@@ -77,6 +77,6 @@ class Metrics(StepCallback):
 
 
 def stuck_share(before: dict[str, torch.Tensor], after: dict[str, torch.nn.Parameter]) -> float:
-    """Share of the entries that are equal before and after an update."""
+    """Return the share of the entries that are equal before and after an update."""
     same = sum(int((before[name] == after[name].detach()).sum()) for name in before)
     return same / sum(p.numel() for p in before.values())

@@ -35,7 +35,7 @@ class Pace(StepCallback):
 
 
 def correct(expected: Estimate, measured: list[float], config: Config, device: torch.device) -> str | None:
-    """What to say where the first steps took much longer or shorter than expected; None where they did not.
+    """Return what to say where the first steps took much longer or shorter than expected; None where they did not.
 
     measured: seconds of each step; the first one, which warms up, is left out by the median.
     """

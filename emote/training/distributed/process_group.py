@@ -123,7 +123,7 @@ class ProcessGroup:
     # of the others
 
     def task(self) -> dict[str, Any] | None:
-        """What `call` said; waits for it."""
+        """Wait for what `call` gave, and return it."""
         assert self.store is not None
         self.store.wait([TASK], LONGEST_TASK)
         return json.loads(self.store.get(TASK))
@@ -156,7 +156,7 @@ class ProcessGroup:
 
 
 def mean_over_processes(number: torch.Tensor) -> torch.Tensor:
-    """Of all processes that train together; all must ask at the same moment. number: []."""
+    """Return the mean over all processes that train together; all must ask at once. number: []."""
     if not dist.is_initialized():
         return number
     number = number.cpu().clone()
@@ -165,7 +165,7 @@ def mean_over_processes(number: torch.Tensor) -> torch.Tensor:
 
 
 def max_over_processes(number: int) -> int:
-    """As `mean_over_processes`."""
+    """Return the maximum, as `mean_over_processes` the mean."""
     if not dist.is_initialized():
         return number
     told = torch.tensor(number)

@@ -51,7 +51,7 @@ def find_process_index(config: Config) -> ProcessIndex:
 
 
 def is_one_of_many() -> bool:
-    """Whether torchrun or srun started this process beside others."""
+    """Return whether torchrun or srun started this process beside others."""
     return _told() is not None
 
 
@@ -69,7 +69,7 @@ def _told() -> ProcessIndex | None:
 
 
 def address() -> tuple[str, int]:
-    """Where the first of the processes that Slurm started can be met; MASTER_PORT says another port."""
+    """Return where the first of the processes that Slurm started can be met; MASTER_PORT says another port."""
     env = os.environ
     nodes = env.get("SLURM_STEP_NODELIST") or env["SLURM_NODELIST"]
     port = int(env.get("MASTER_PORT", FIRST_PORT + int(env["SLURM_JOB_ID"]) % PORTS))

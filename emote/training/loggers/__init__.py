@@ -38,7 +38,7 @@ class LoggedRun:
 
 
 def build_loggers(config: LoggerConfig, run: LoggedRun) -> list[Any]:
-    """The loggers that `logger.to` names. Raises ConfigError where the package of one is missing."""
+    """Return the loggers that `logger.to` names. Raises ConfigError where the package of one is missing."""
     return [
         LOGGER.make(choice)() if isinstance(choice, Mapping) else LOGGER.make(choice, config.options)(config, run)
         for choice in config.to
@@ -46,7 +46,7 @@ def build_loggers(config: LoggerConfig, run: LoggedRun) -> list[Any]:
 
 
 def charted(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics under the names by which charts are grouped."""
+    """Return metrics under the names by which charts are grouped."""
     return {NAMES.get(name, name): value for name, value in metrics.items()}
 
 

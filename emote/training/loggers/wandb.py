@@ -67,7 +67,7 @@ class WandB(WandbLogger):
 
 
 def build_logger(config: LoggerConfig, run: LoggedRun) -> Any:
-    """A resumed run has the same W&B id. Raises ConfigError without the package."""
+    """Return the logger; a resumed run has the same W&B id. Raises ConfigError without the package."""
     more = {"reinit": "create_new"} if run.beside_others else {}
     opened = open_run(config, run.root, run.identity, name=config.run_name or run.name, **more)
     opened.define_metric(STEP)
@@ -126,7 +126,7 @@ def _settings() -> Any:
 
 
 def has_key() -> bool:
-    """Whether W&B would find a key: in the environment or in the netrc file."""
+    """Return whether W&B would find a key: in the environment or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:

@@ -80,7 +80,7 @@ def lines(expected: Estimate, free: Free) -> Iterator[str]:
 
 
 def refusals(expected: Estimate, free: Free, config: Config, device: torch.device) -> Iterator[str]:
-    """What cannot be had, each with what to do."""
+    """Yield what cannot be had, each with what to do."""
     memory, trainer = expected.peak_memory_bytes, config.trainer
     smaller = ["a smaller data.resolution"]
     if expected.in_training and not trainer.gradient_checkpointing:
@@ -114,7 +114,7 @@ def _refuse(what: str, needed: int, of: str, there: int, advice: str) -> Iterato
 
 
 def max_hours(config: Config, device: torch.device) -> float:
-    """The hours that a run may take on a device."""
+    """Return the hours that a run may take on a device."""
     default = HOURS_ON_CPU if device.type == "cpu" else HOURS_ON_GPU
     return config.run.max_hours if config.run.max_hours is not None else default
 

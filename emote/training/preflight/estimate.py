@@ -98,7 +98,7 @@ def estimate(
 
 
 def seconds_of_pass(work: Work, rate: float, device: torch.device) -> float:
-    """Seconds that one micro-batch takes. rate: FLOP/s."""
+    """Return seconds that one micro-batch takes. rate: FLOP/s."""
     arithmetic, calls = work.step.flops / rate, work.step.calls * SECONDS_A_CALL
     return arithmetic + calls if device.type == "cpu" else max(arithmetic, calls)
 
