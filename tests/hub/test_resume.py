@@ -106,7 +106,7 @@ def test_another_run_is_refused_by_the_keys_that_differ(there: RunFolder, here: 
 def test_a_place_with_nothing_to_go_on_from_is_told(
     here: RunFolder, wanting: Wanting, tmp_path: Path, there: RunFolder
 ) -> None:
-    with pytest.raises(ConfigError, match="is not a directory; on the Hub it is hub://"):
+    with pytest.raises(ConfigError, match="is not a directory; for a run on the Hub set hub://"):
         fetch_run(wanting(tmp_path / "nowhere"), here, NAME)
     with pytest.raises(ConfigError, match=r"has nothing to go on from; push with hub\.checkpoints=true"):
         fetch_run(wanting(tmp_path), here, NAME)
