@@ -29,8 +29,8 @@ class Estimate:
 
     @property
     def differs_from_zero(self) -> bool:
-        """Whether 0 lies outside the interval."""
-        return bool(self.interval_95) and not self.interval_95[0] <= 0 <= self.interval_95[1]  # type: ignore[index]
+        """Whether 0 lies outside the interval; never where an end of it is no number."""
+        return self.interval_95 is not None and (self.interval_95[0] > 0 or self.interval_95[1] < 0)
 
     def as_dict(self) -> dict[str, Any]:
         ends = [float(end) for end in self.interval_95] if self.interval_95 else None

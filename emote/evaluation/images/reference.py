@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from emote.config import RANDOM_BACKGROUND, DataConfig
-from emote.data.images import BadImage, decode, lay_out
+from emote.data.images import BadImage, to_pixels
 from emote.data.prepared import Scanned, layout_of, scan
 from emote.data.split import held_out_concepts, join_concepts
 from emote.util.errors import ConfigError
@@ -106,7 +106,8 @@ def read_reference(data: DataConfig, template: str) -> Reference:
 
     def read(entry: Scanned) -> Image.Image | None:
         try:
-            return lay_out(decode(entry.item.read(), layout.resolution), layout)
+            pixels_HW3 = to_pixels(entry.item.read(), layout, rendering=entry.item.rendering)
+            return Image.fromarray(pixels_HW3)
         except (BadImage, OSError):
             return None
 
