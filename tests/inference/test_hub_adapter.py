@@ -56,7 +56,8 @@ def test_an_adapter_of_the_hub_says_its_base_and_licence_on_its_card(
     adapter = find_adapter("someone/style", tmp_path, model_config(tiny_sd))
     assert (adapter.label, adapter.name, adapter.licence) == ("someone/style", "style", "openrail")
     assert hub[0]["revision"] == "abc"
-    assert set(hub[0]["allow_patterns"]) == {"pytorch_lora_weights.safetensors", "README.md", "config.yaml"}
+    wanted = {"pytorch_lora_weights.safetensors", "README.md", "config.yaml", "evaluation.json"}
+    assert set(hub[0]["allow_patterns"]) == wanted
 
 
 def test_the_base_on_the_card_is_taken(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

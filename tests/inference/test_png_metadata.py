@@ -97,7 +97,11 @@ def test_what_a_image_carries_is_written_with_it(tmp_path: Path) -> None:
 def test_images_that_say_nothing_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "silent.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "silent.png").read_bytes()[:30])
-    for name, words in {"silent": "does not say how it was drawn", "broken": "no image", "absent": "no file"}.items():
+    for name, words in {
+        "silent": "does not say how it was drawn",
+        "broken": "not a readable image",
+        "absent": "no file",
+    }.items():
         with pytest.raises(ConfigError, match=words):
             read_parameters(tmp_path / f"{name}.png")
 

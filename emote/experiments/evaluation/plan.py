@@ -21,13 +21,10 @@ from emote.inference.resolve_adapter import CONFIG_FILE, Adapter, find_adapter
 from emote.models.presets import Base, find_base
 from emote.runs.find import LATEST
 from emote.util.errors import ConfigError
+from emote.util.places import CONF
 
 AGAIN_PROMPTS, AGAIN_SEEDS = 24, 4  # for diversity
-DEFAULT_DATA: dict[str, Any] = {
-    "path": None, "revision": None, "split": "train", "image_column": "image", "text_column": "text",
-    "caption": "An emoji of {text}", "background": "white", "background_caption": None, "fit": "pad", "margin": None,
-    "flip": False, "held_out": 0.2, "max_items": None, "on_bad_item": "skip", "options": {},
-}  # fmt: skip
+SHARE_HELD_OUT = 0.2  # of a set that is named on the command line
 
 
 @dataclass(frozen=True)
@@ -136,10 +133,10 @@ def _title(adapters: Sequence[Adapter]) -> str:
 def _data_of(options: EvaluateOptions, adapters: Sequence[Adapter], base: Base) -> DataConfig:
     """The set that all runs were trained on, or what the words name instead."""
     if options.data is not None:
-        template = next((adapter.caption for adapter in adapters if adapter.caption), DEFAULT_DATA["caption"])
+        template = next((adapter.caption for adapter in adapters if adapter.caption), default_data()["caption"])
         if problem := SOURCE.problem("data", options.data):
             raise ConfigError(problem)
-        told = DEFAULT_DATA | {"source": options.data, "path": options.data_path, "caption": template}
+        told = default_data() | {"source": options.data, "path": options.data_path, "caption": template}
         if (what := getattr(SOURCE.load(options.data), "PATH", None)) and not options.data_path:
             raise ConfigError(f"data_path must name {what} when data={options.data}, got nothing; set data_path=")
         return _as_data({**told, "resolution": adapters[0].resolution or base.side_px}, "data")
@@ -162,10 +159,18 @@ def _data_of(options: EvaluateOptions, adapters: Sequence[Adapter], base: Base) 
     return sets[0]
 
 
+def default_data() -> dict[str, Any]:
+    """What a run of an earlier revision, or a set that is only named, does not say: as conf/data has it."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "_base.yaml"), resolve=False)
+    assert isinstance(values, dict)
+    del values["resolution"]
+    return {str(name): value for name, value in values.items()} | {"held_out": SHARE_HELD_OUT, "options": {}}
+
+
 def _as_data(values: dict[str, Any], whose: str) -> DataConfig:
     try:
         known = {name: values[name] for name in DataConfig.__dataclass_fields__ if name in values}
-        merged = OmegaConf.merge(OmegaConf.structured(DataConfig), OmegaConf.create(DEFAULT_DATA | known))
+        merged = OmegaConf.merge(OmegaConf.structured(DataConfig), OmegaConf.create(default_data() | known))
         found = OmegaConf.to_object(merged)
         assert isinstance(found, DataConfig)
         return found

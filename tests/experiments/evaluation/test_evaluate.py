@@ -10,7 +10,7 @@ import pytest
 
 from emote.experiments.evaluation.evaluate import evaluate
 from emote.experiments.evaluation.options import EvaluateOptions
-from emote.experiments.evaluation.plan import DEFAULT_DATA, noise_seed
+from emote.experiments.evaluation.plan import default_data, noise_seed
 from emote.inference.options import Options
 from emote.inference.plan import plan_images
 from emote.inference.resolve_adapter import find_adapter
@@ -31,7 +31,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_sd: Path, images: Path) -> Path:
     """Two runs on one set that differ by their strength."""
     directory = tmp_path_factory.mktemp("runs")
-    data = DEFAULT_DATA | {
+    data = default_data() | {
         "source": "folder", "path": str(images), "resolution": 32, "caption": "An emoji of {text}", "held_out": 0.3
     }  # fmt: skip
     for name, strength in (("weak-0123456789ab", 0.1), ("strong-ba9876543210", 0.4)):
@@ -102,7 +102,7 @@ def test_the_recommended_strength_is_used_unless_another_is_typed(runs: Path, tm
     facts = {"format": 1, "adapter_hash": find_adapter("weak", runs).short_hash, "recommended": recommended}
     try:
         beside.write_text(json.dumps(facts))
-        words = {"run": "weak", "prompt": ["a cat"], "n": 1, "runs_dir": str(runs), "out": str(tmp_path)}
+        words = {"run": "weak", "prompts": ["a cat"], "n": 1, "runs_dir": str(runs), "output": str(tmp_path)}
         plan = plan_images(Options(**words))
         assert plan.shots[0].request.lora_scale == 0.55 and "0.55 (lora_scale= changes it): it is best" in plan.notes[0]
         typed = plan_images(Options(**words, lora_scale=0.9))
@@ -119,7 +119,7 @@ def test_the_recommended_strength_is_used_unless_another_is_typed(runs: Path, tm
 
 
 def test_runs_of_different_sets_are_not_compared(runs: Path, judge: Path, tmp_path: Path, tiny_sd: Path) -> None:
-    other = DEFAULT_DATA | {"source": "openmoji", "resolution": 32}
+    other = default_data() | {"source": "openmoji", "resolution": 32}
     write_step(tmp_path / "other-000000000000", 5, tiny_sd, 0.1, data=other)
     with pytest.raises(ConfigError, match="runs must be of one set"):
         evaluate(options(runs, judge, tmp_path, runs=["weak", str(tmp_path / "other-000000000000")]))
