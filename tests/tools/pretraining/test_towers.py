@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 import math
-import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,102 +8,77 @@ import torch
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
-from emote.data.naming import catalogue
-from emote.tools.pretraining.towers import MAX_TOKENS, VOCABULARY, make_tokenizer, soft_contrastive, tokenize
-
-STRANGE = [
-    "",
-    "🧑🏽‍🚀",
-    "ʘ‿ʘ",
-    "قطة",
-    "猫",
-    "\u200b",
-    "a\x00b",
-    "NAÏVE Piñata",
-    "12345",
-    "!!!",
-    "x" * 500,
-    "cat " * 100,
-]
+from emote.tools.pretraining.art_set import ArtSet, to_unit
+from emote.tools.pretraining.captions import build_captions, make_tokenizer
+from emote.tools.pretraining.parts import load_part, save_part
+from emote.tools.pretraining.publish import load_pairs
+from emote.tools.pretraining.towers import build_judge, build_towers, calibrate, concept_ranks, soft_contrastive
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tokenizer")
+def tokenizer(art: ArtSet, work: Path) -> CLIPTokenizer:
+    return make_tokenizer(work / "towers_tokenizer", art.wordings)
 
 
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> CLIPTokenizer:
-    return make_tokenizer(folder)
-
-
-def squeezed(text: str) -> str:
-    return "".join(unicodedata.normalize("NFC", text).lower().split())
-
-
-def test_the_tokenizer_is_read_back_as_clips(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    read = CLIPTokenizer.from_pretrained(folder)
-    names = [name for name, _ in catalogue().values()][::50] + STRANGE
-    assert torch.equal(tokenize(read, names), tokenize(tokenizer, names))
-    assert (read.model_max_length, read.pad_token_id) == (MAX_TOKENS, read.eos_token_id)
-
-
-def test_its_files_are_in_clips_layout(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    vocabulary = json.loads((folder / "vocab.json").read_text())
-    assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
-    assert len(tokenizer) == len(vocabulary) <= VOCABULARY + 512
-    assert list(vocabulary)[-2:] == ["<|startoftext|>", "<|endoftext|>"]
-    merges = (folder / "merges.txt").read_text().splitlines()[1:]
-    assert merges and all("".join(merge.split(" ")) in vocabulary for merge in merges)
-
-
-def test_every_emoji_name_round_trips(tokenizer: CLIPTokenizer) -> None:
-    names = [name for name, _ in catalogue().values()]
-    decoded = tokenizer.batch_decode(tokenizer(names).input_ids, skip_special_tokens=True)
-    assert [squeezed(text) for text in decoded] == [squeezed(name) for name in names]
-
-
-def test_the_words_of_emoji_names_are_few_tokens(tokenizer: CLIPTokenizer) -> None:
-    captions = [f"An emoji of {name}, openmoji style" for name, _ in catalogue().values()]
-    lengths = [len(ids) for ids in tokenizer(captions).input_ids]
-    assert sum(lengths) / len(lengths) < 20
-    assert sum(length > MAX_TOKENS for length in lengths) / len(lengths) < 0.01
-    assert len(tokenizer("an emoji of a cat").input_ids) == 5 + 2
-
-
-@pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
-def test_any_text_becomes_32_known_tokens(tokenizer: CLIPTokenizer, text: str) -> None:
-    (ids,) = tokenize(tokenizer, [text]).tolist()
-    assert len(ids) == MAX_TOKENS and all(0 <= token < len(tokenizer) for token in ids)
-    assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
-
-
-def test_unknown_characters_are_told_apart(tokenizer: CLIPTokenizer) -> None:
-    assert len({tuple(ids) for ids in tokenize(tokenizer, ["", "猫", "犬", "🦊", "🦝"]).tolist()}) == 5
-
-
-def test_upper_case_and_more_spaces_mean_the_same(tokenizer: CLIPTokenizer) -> None:
-    first, *others = tokenize(tokenizer, ["red apple", "Red  APPLE", " red apple\n"]).tolist()
-    assert others == [first, first]
-
-
-def test_logits_that_say_nothing_cost_the_logarithm_of_the_batch() -> None:
-    assert float(soft_contrastive(torch.zeros(4, 4), ["a", "b", "c", "d"])) == pytest.approx(math.log(4))
-
-
-def test_certain_and_right_answers_cost_nothing() -> None:
-    assert float(soft_contrastive(100 * torch.eye(3), ["a", "b", "c"])) == pytest.approx(0, abs=1e-6)
+def test_logits_that_say_nothing_cost_the_logarithms_of_both_sides() -> None:
+    right = torch.eye(4, 6, dtype=torch.bool)
+    assert float(soft_contrastive(torch.zeros(4, 6), right, 4)) == pytest.approx((math.log(6) + math.log(4)) / 2)
 
 
 def test_of_distinct_captions_it_is_clips_own_loss() -> None:
     logits, places = torch.randn(5, 5), torch.arange(5)
     expected = (F.cross_entropy(logits, places) + F.cross_entropy(logits.T, places)) / 2
-    torch.testing.assert_close(soft_contrastive(logits, list("abcde")), expected)
+    torch.testing.assert_close(soft_contrastive(logits, torch.eye(5, dtype=torch.bool), 5), expected)
 
 
-def test_equal_captions_are_equally_right() -> None:
-    same = torch.tensor([[9.0, 9.0, 0.0], [9.0, 9.0, 0.0], [0.0, 0.0, 20.0]])
-    loss = float(soft_contrastive(same, ["cat", "cat", "dog"]))
-    assert loss == pytest.approx(2 / 3 * math.log(2), abs=1e-3)  # the least that two equal captions can cost
-    certain = float(soft_contrastive(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), ["cat", "cat"]))
-    assert certain == pytest.approx(math.log(math.exp(9) + 1) - 4.5, abs=1e-4)
+def test_several_right_captions_share_the_answer() -> None:
+    right = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    same = torch.tensor([[9.0, 9.0, -9.0], [9.0, 9.0, -9.0], [-9.0, -9.0, 20.0]])
+    assert float(soft_contrastive(same, right, 3)) == pytest.approx(2 / 3 * math.log(2), abs=1e-3)
+
+
+def test_ranks_count_variants_of_a_concept_once(
+    art: ArtSet, tokenizer: CLIPTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An eye that sees each drawing's own name is right; one that sees another name ranks it behind."""
+    captions, pair = build_captions(art, tokenizer), build_towers(tokenizer).eval()
+    rows = art.rows_of("openmoji")
+    names, concepts = art.name_N[rows], art.concept_N[rows]
+    texts = pair.embed_text(captions.ids_CT[captions.plain_rows(names)])
+    monkeypatch.setattr(pair, "embed_images", lambda images: texts)
+    assert concept_ranks(pair, art, captions, rows).tolist() == [0] * len(rows)
+    other = torch.arange(len(rows)).roll(1)
+    monkeypatch.setattr(pair, "embed_images", lambda images: texts[other])
+    same = concepts == concepts[other]  # "astronaut" and "man astronaut" are one concept
+    assert bool(((concept_ranks(pair, art, captions, rows) == 0) == same).all()) and bool((~same).any())
+
+
+def test_both_pairs_come_back_from_their_files(art: ArtSet, tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+    images = to_unit(art.rgba_N4HW[:3])
+    expected = []
+    for pair, text, vision in (
+        (build_towers(tokenizer), "text", "vision"), (build_judge(tokenizer), "judge_text", "judge_vision"),
+    ):  # fmt: skip
+        calibrate(pair, [images])
+        pair.eval().requires_grad_(False)
+        save_part(tmp_path / f"{text}.safetensors", pair.text.state_dict())
+        state = {**pair.vision.state_dict(), "logit_scale": pair.logit_scale}
+        save_part(tmp_path / f"{vision}.safetensors", state)
+        expected.append(pair.embed_images(images))
+    for pair, embeds in zip(load_pairs(tmp_path, tokenizer), expected, strict=True):
+        torch.testing.assert_close(pair.embed_images(images), embeds, atol=2e-2, rtol=0)
+
+
+def test_a_part_of_another_model_is_refused(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+    save_part(tmp_path / "text.safetensors", {"something": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match="names differ"):
+        load_part(build_towers(tokenizer).text, tmp_path / "text.safetensors")
+
+
+def test_calibrating_gives_batch_normalisation_the_batches_own_means(tokenizer: CLIPTokenizer, art: ArtSet) -> None:
+    judge = build_judge(tokenizer)
+    layer = next(module for module in judge.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    seen: list[torch.Tensor] = []
+    layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    calibrate(judge, [to_unit(art.rgba_N4HW[:4]), to_unit(art.rgba_N4HW[4:8])])
+    torch.testing.assert_close(layer.running_mean, torch.cat(seen).mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
