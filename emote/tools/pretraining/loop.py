@@ -101,7 +101,7 @@ def fit(
     """
     torch.set_flush_denormal(True)  # CPUs are many times slower on numbers near zero, which decayed moments become
     parameters = {key: p for key, p in model.named_parameters() if p.requires_grad}
-    masters = list(parameters.values())
+    masters: list[torch.Tensor] = list(parameters.values())
     device = masters[0].device
     fused = device.type in ("cuda", "cpu")
     optimizer = torch.optim.AdamW(masters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=fused)
@@ -118,7 +118,9 @@ def fit(
         fitted.curve = stored["curve"]
 
     worker = model.train() if dtype == torch.float32 else to_type(copy.deepcopy(model.train()), dtype)
-    workers = masters if worker is model else [dict(worker.named_parameters())[key] for key in parameters]
+    workers: list[torch.Tensor] = (
+        masters if worker is model else [dict(worker.named_parameters())[key] for key in parameters]
+    )
 
     def gather() -> None:
         """Running statistics live in the copy."""
@@ -202,7 +204,7 @@ def fit(
                 torch._foreach_copy_(good, [p.detach() for p in masters])
             else:
                 with torch.no_grad():
-                    for values in (masters, *averages.values()):
+                    for values in [masters, *averages.values()]:
                         torch._foreach_copy_(values, good)
                 optimizer.state.clear()
                 rate_scale /= 2

@@ -6,13 +6,15 @@ Each stage's part is written as soon as it is trained, so that whatever fails la
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from emote.util.files import write_with
+from emote.util.files import write_bytes, write_with
 
 ARCHIVES = {
     "rest.tar": ("vae.safetensors", "text.safetensors", "vision.safetensors", "tokenizer"),
@@ -40,14 +42,18 @@ def save_part(path: Path, state: dict[str, torch.Tensor]) -> None:
     write_with(path, lambda temporary: save_file(halves, temporary, {"format": "pt"}))
 
 
-def load_part(model: nn.Module, path: Path) -> None:
-    """Load what `save_part` wrote, strictly: a missing or unknown name raises RuntimeError."""
+def load_part(model: nn.Module, path: Path, besides: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+    """Load what `save_part` wrote, and return the values named `besides`, which are no weights of `model`.
+
+    Raises RuntimeError for any other name that is missing or unknown.
+    """
     names = {bare_name(key): key for key, value in model.state_dict().items() if value.is_floating_point()}
     stored = load_file(path)
-    if stored.keys() != names.keys():
-        different = sorted(stored.keys() ^ names.keys())
+    different = sorted(stored.keys() ^ {*names, *besides})
+    if different:
         raise RuntimeError(f"{path} does not fit: {len(different)} names differ, such as {different[0]}")
-    model.load_state_dict({names[key]: value.float() for key, value in stored.items()}, strict=False)
+    model.load_state_dict({key: stored[name].float() for name, key in names.items()}, strict=False)
+    return {name: stored[name].float() for name in besides}
 
 
 def bare_name(key: str) -> str:
@@ -61,12 +67,11 @@ def write_bundle(parts: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*LOOSE, EARLY):
         if (parts / name).exists():
-            content = (parts / name).read_bytes()
-            write_with(folder / name, lambda temporary, content=content: _write(temporary, content))
+            write_bytes(folder / name, (parts / name).read_bytes())
     for name, members in ARCHIVES.items():
         present = [member for member in members if (parts / member).exists()]
         if present:
-            write_with(folder / name, lambda temporary, present=present: _pack(temporary, parts, present))
+            write_with(folder / name, partial(_pack, parts=parts, members=present))
 
 
 def read_bundle(folder: Path, parts: Path) -> None:
@@ -80,10 +85,6 @@ def read_bundle(folder: Path, parts: Path) -> None:
     for name in ARCHIVES:
         with tarfile.open(folder / name) as archive:
             archive.extractall(parts, filter="data")
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _pack(path: Path, parts: Path, members: list[str]) -> None:

@@ -62,24 +62,10 @@ def load_pairs(parts: Path, tokenizer: CLIPTokenizer) -> tuple[Pair, Pair]:
     towers, judge = build_towers(tokenizer), build_judge(tokenizer)
     for pair, text, vision in ((towers, "text", "vision"), (judge, "judge_text", "judge_vision")):
         load_part(pair.text, parts / f"{text}.safetensors")
-        load_part(VisionWithScale(pair), parts / f"{vision}.safetensors")
+        scale = load_part(pair.vision, parts / f"{vision}.safetensors", besides=("logit_scale",))
+        pair.logit_scale.data.copy_(scale["logit_scale"])
         pair.requires_grad_(False).eval()
     return towers, judge
-
-
-class VisionWithScale(nn.Module):
-    """A pair's vision tower and logit scale under one roof, as their file holds them."""
-
-    def __init__(self, pair: Pair) -> None:
-        super().__init__()
-        self.pair = pair
-
-    def state_dict(self, *arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
-        return {**self.pair.vision.state_dict(), "logit_scale": self.pair.logit_scale.detach()}
-
-    def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
-        self.pair.logit_scale.data.copy_(state.pop("logit_scale"))
-        return self.pair.vision.load_state_dict(state, strict=strict)
 
 
 def _copy_weights(source: nn.Module, target: nn.Module) -> None:

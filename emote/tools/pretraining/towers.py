@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,8 +41,8 @@ class Pair(nn.Module):
 
     def __init__(self, text: nn.Module, vision: nn.Module) -> None:
         super().__init__()
-        self.text = text
-        self.vision = vision
+        self.text: Any = text
+        self.vision: Any = vision
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed_text(self, ids_BT: torch.Tensor) -> torch.Tensor:
