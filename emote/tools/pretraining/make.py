@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ DEFAULTS = {
     "output": "weights/mini",
     "bundle": "",  # a folder for the files that training leaves; with it nothing is published here
     "unpack": "",  # such a folder, to publish without training
+    "refine": "",  # such a folder: only the decoder of its autoencoder is trained further, into `bundle`
     "work": ".cache/pretrain_mini",
     "seed": "0",
     "device": "cpu",
@@ -25,6 +27,7 @@ DEFAULTS = {
     "minutes": "0",  # for all of it; 0 trains by steps
     "started": "0",  # seconds since 1970 from which the minutes count; 0 is now
     "tower_steps": "6000", "judge_steps": "10000", "vae_steps": "8000", "unet_steps": "60000",
+    "decoder_steps": "1000",  # where `refine` is set
     "tower_batch": "0", "judge_batch": "0", "vae_batch": "0", "unet_batch": "0",  # 0 is by device
     "compile": "auto",  # the UNet's training step; auto is on GPUs, where a trial shows that it pays
     "drawings": "0",  # that the judge looks at in the end; 0 is one for each name
@@ -34,6 +37,7 @@ SHARES = {"towers": 0.11, "judge": 0.19, "vae": 0.24, "unet": 0.46}  # of the mi
 RESERVE_SECONDS = 40.0  # of the minutes, for figures and pictures in the end
 BATCHES = {"cuda": {"towers": 512, "judge": 512, "vae": 32, "unet": 1024},
            "cpu": {"towers": 128, "judge": 64, "vae": 8, "unet": 32}}  # fmt: skip
+DECODER_RATE = 4e-4  # it starts from trained weights
 RATES = {"cuda": {"towers": 1.5e-3, "judge": 1.5e-3, "vae": 1.5e-3, "unet": 1.2e-3},
          "cpu": {"towers": 1e-3, "judge": 1e-3, "vae": 1e-3, "unet": 8e-4}}  # fmt: skip
 
@@ -72,6 +76,8 @@ def main(arguments: list[str]) -> int:
         from emote.tools.pretraining.publish import publish_bundle
 
         publish_bundle(Path(options["unpack"]), work / "parts", Path(options["output"]), options["note"])
+    elif options["refine"]:
+        refine(options, work, Path(options["bundle"] or work / "bundle"))
     else:
         bundle = Path(options["bundle"] or work / "bundle")
         train(options, work, bundle)
@@ -79,7 +85,7 @@ def main(arguments: list[str]) -> int:
             from emote.tools.pretraining.publish import publish_bundle
 
             publish_bundle(bundle, work / "parts", Path(options["output"]), options["note"])
-    print(f"written to {options['bundle'] or options['output']}")
+    print(f"written to {options['bundle'] or (work / 'bundle' if options['refine'] else options['output'])}")
     return 0
 
 
@@ -120,8 +126,7 @@ def train(options: dict[str, str], work: Path, bundle: Path) -> None:
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.cuda.init()
-    dtype = {"auto": torch.bfloat16 if device.type == "cuda" else torch.float32,
-             "bfloat16": torch.bfloat16, "float32": torch.float32}[options["precision"]]  # fmt: skip
+    dtype = choose_precision(options["precision"], device)
     dtypes = list(dict.fromkeys([dtype, torch.float32]))
     seed = int(options["seed"])
     parts = work / "parts"
@@ -234,6 +239,60 @@ def train(options: dict[str, str], work: Path, bundle: Path) -> None:
             guarded(facts, key, compute)
             write_json(bundle / "curves.json", facts)
     print(f"== all done, {time.time() - started:.0f} s since the start", flush=True)
+
+
+def refine(options: dict[str, str], work: Path, bundle: Path) -> None:
+    """Train the decoder of a finished bundle's autoencoder further; all other parts are copied as they are."""
+    from emote.tools.pretraining.art_pack import read_art_pack, thin_out
+    from emote.tools.pretraining.art_set import load_art
+    from emote.tools.pretraining.wordings import SUBJECTS
+
+    source = Path(options["refine"])
+    facts = json.loads((source / "curves.json").read_text(encoding="utf-8"))
+    pack = thin_out(read_art_pack(Path(options["art"])), int(options["thin"]), besides=SUBJECTS)
+    art = load_art(pack, work, int(options["workers"]) or os.cpu_count() or 1)
+
+    import torch
+
+    from emote.tools.pretraining import measure
+    from emote.tools.pretraining.loop import Span
+    from emote.tools.pretraining.parts import load_part, read_bundle, round_to_half, save_part, write_bundle
+    from emote.tools.pretraining.vae import build_vae, train_decoder
+    from emote.util.files import write_bytes, write_json
+
+    device = torch.device(options["device"])
+    minutes = float(options["minutes"])
+    span = Span(seconds=60 * minutes) if minutes else Span(steps=int(options["decoder_steps"]))
+    dtype = choose_precision(options["precision"], device)
+    batch = int(options["vae_batch"]) or BATCHES[device.type]["vae"]
+    parts = work / "parts"
+    read_bundle(source, parts)
+    vae = build_vae().to(device)
+    load_part(vae, parts / "vae.safetensors")
+    art = art.to(device)
+    fitted = train_decoder(vae, art, span=span, batch=batch, learning_rate=DECODER_RATE, work=work,
+                           seed=int(options["seed"]), dtype=dtype)  # fmt: skip
+    round_to_half(vae)
+    save_part(parts / "vae.safetensors", vae.state_dict())
+    write_bundle(parts, bundle)
+    if (source / "sheet.png").exists():
+        write_bytes(bundle / "sheet.png", (source / "sheet.png").read_bytes())
+    measure.save_image(measure.compare_reconstructions(vae, art), bundle / "vae.png")
+    before = facts["vae"]["mae"]
+    facts["stages"]["vae_decoder"] = {"steps": fitted.steps, "samples": fitted.samples, "batch": batch,
+                                      "seconds": round(fitted.seconds, 1), "curve": fitted.curve,
+                                      "device": device.type, "mae_before": before}  # fmt: skip
+    facts["vae"] = measure.measure_vae(vae, art)
+    print(f"mean absolute error before {before}, after {facts['vae']['mae']}", flush=True)
+    write_json(bundle / "curves.json", facts)
+
+
+def choose_precision(precision: str, device: Any) -> Any:
+    """The torch type of forward and backward; `auto` is bfloat16 on GPUs and float32 elsewhere."""
+    import torch
+
+    return {"auto": torch.bfloat16 if device.type == "cuda" else torch.float32,
+            "bfloat16": torch.bfloat16, "float32": torch.float32}[precision]  # fmt: skip
 
 
 def first_that_works(train: Any, ways: list[Any]) -> Any:

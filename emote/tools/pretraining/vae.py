@@ -8,13 +8,14 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
-from emote.tools.pretraining.art_set import ArtSet, to_unit
+from emote.tools.pretraining.art_set import STYLES, TONE_WEIGHT, ArtSet, to_unit
 from emote.tools.pretraining.augment import lay_on_background, outline, recolour
 from emote.tools.pretraining.loop import Draw, Fitted, Losses, Span, fit
 
 KL_WEIGHT = 1.5e-3  # per latent element: enough to keep the latents smooth and near zero mean
 EDGE_WEIGHT = 1.0  # emoji are flat areas with sharp borders: the borders are what one sees
 AREA_WEIGHT = 3.0  # colours of areas come late without a term of their own
+DECODER_ALSO = ("blob", "emojione")  # the decoder's own stage sees these too
 SCALED_WEIGHT = 0.25  # of the half-size reconstructions in the loss
 
 
@@ -39,12 +40,12 @@ def reconstruction_loss(output_B3HW: torch.Tensor, target_B3HW: torch.Tensor) ->
     return error.abs().mean() + EDGE_WEIGHT * edges + areas
 
 
-def vary(rgba_B4HW: torch.Tensor, draw: Draw) -> torch.Tensor:
+def vary(rgba_B4HW: torch.Tensor, draw: Draw, outline_share: float = 0.25) -> torch.Tensor:
     """Images in [-1, 1] with palettes, backgrounds and outlines that the trained styles do not have."""
     count = len(rgba_B4HW)
     images = lay_on_background(rgba_B4HW.float() / 255, draw, plain_share=0.7)
     images = torch.where(draw.uniform(count, 1, 1, 1) < 0.3, recolour(images, draw), images)
-    images = torch.where(draw.uniform(count, 1, 1, 1) < 0.25, outline(images, draw), images)
+    images = torch.where(draw.uniform(count, 1, 1, 1) < outline_share, outline(images, draw), images)
     images = torch.where(draw.uniform(count, 1, 1, 1) < 0.5, images.flip(-1), images)
     return images * 2 - 1
 
@@ -93,6 +94,46 @@ def train_vae(
     vae.requires_grad_(False).eval()
     standardise_latents(vae, art, rows)
     return vae, fitted
+
+
+def train_decoder(
+    vae: AutoencoderKL, art: ArtSet, *, span: Span, batch: int, learning_rate: float, work: Path, seed: int,
+    dtype: torch.dtype,
+) -> Fitted:  # fmt: skip
+    """Train the decoder of a finished autoencoder further, in place; latents and so the UNet stay what they are.
+
+    It sees the blobs and EmojiOne too, which change no latent; never OpenMoji, and no held-out drawing.
+    """
+    vae.requires_grad_(False)
+    for module in (vae.post_quant_conv, vae.decoder):
+        module.requires_grad_(True)
+    others = torch.isin(art.style_N, torch.tensor([STYLES.index(s) for s in DECODER_ALSO], device=art.style_N.device))
+    rows = (art.trained_N | others).nonzero().flatten()
+    weights = torch.where(art.tone_N[rows], TONE_WEIGHT, 1.0)
+
+    def losses_at(model: torch.nn.Module, count: int, step: int, draw: Draw) -> Losses:
+        assert isinstance(model, AutoencoderKL)
+        images = vary(art.rgba_N4HW[rows[draw.choice(weights, count)]], draw, outline_share=0.35)
+        with torch.no_grad():
+            moments = model.encode(images.to(model.dtype)).latent_dist
+            latents = moments.mean.float() + moments.std.float() * draw.normal(*moments.mean.shape)
+        return {"pixels": reconstruction_loss(model.decode(latents.to(model.dtype)).sample.float(), images)}
+
+    held = (art.held_out_N & ~art.tone_N).nonzero().flatten()
+    held = held[:: max(1, len(held) // 64)]
+    openmoji = art.rows_of("openmoji")[:: max(1, len(art.rows_of("openmoji")) // 64)]
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        assert isinstance(model, AutoencoderKL)
+        return {"held_out_mae": measure_error(model, art, held), "openmoji_mae": measure_error(model, art, openmoji)}
+
+    fitted = fit(
+        "vae_decoder", vae, losses_at, span=span, batch=batch, learning_rate=learning_rate, work=work, seed=seed,
+        dtype=dtype, warmup_steps=20, decay_share=1.0, evaluate=evaluate, evaluate_times=3,
+    )  # fmt: skip
+    vae.load_state_dict(fitted.states["ema_0.05"])
+    vae.requires_grad_(False).eval()
+    return fitted
 
 
 @torch.no_grad()

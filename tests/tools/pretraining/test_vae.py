@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from emote.tools.pretraining.art_set import ArtSet, to_unit
-from emote.tools.pretraining.loop import Span
+from emote.tools.pretraining.art_set import STYLES, ArtSet, to_unit
+from emote.tools.pretraining.loop import Draw, Span
 from emote.tools.pretraining.vae import (
     build_vae,
     encode_art,
@@ -15,6 +16,7 @@ from emote.tools.pretraining.vae import (
     reconstruct,
     reconstruction_loss,
     standardise_latents,
+    train_decoder,
     train_vae,
 )
 
@@ -76,3 +78,30 @@ def test_a_few_steps_lower_the_loss(art: ArtSet, tmp_path: Path, monkeypatch: py
     before = measure_error(build_vae().eval(), art, rows)
     vae, fitted = train_vae(art, span=Span(steps=12), **options)
     assert fitted.steps == 12 and measure_error(vae, art, rows) < before
+
+
+def test_the_decoder_learns_alone_and_latents_stay(art: ArtSet, tmp_path: Path, vae: Any) -> None:
+    rows = art.trained_N.nonzero().flatten()
+    latents, error = encode_art(vae, art, rows)[0], measure_error(vae, art, rows)
+    decoder = vae.decoder.conv_out.weight.clone()
+    train_decoder(vae, art, span=Span(steps=8), batch=2, learning_rate=1e-2, work=tmp_path, seed=0, dtype=torch.float32)
+    assert torch.equal(encode_art(vae, art, rows)[0], latents)
+    assert not torch.equal(vae.decoder.conv_out.weight, decoder) and measure_error(vae, art, rows) < error
+    assert not any(parameter.requires_grad for parameter in vae.parameters())
+
+
+def test_the_decoder_sees_the_blobs_but_never_openmoji(
+    art: ArtSet, tmp_path: Path, vae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    choice = Draw.choice
+    monkeypatch.setattr(
+        Draw, "choice", lambda draw, weights, count: seen.append(weights) or choice(draw, weights, count)
+    )
+    style_N = torch.where(art.style_N == STYLES.index("noto"), STYLES.index("blob"), art.style_N)
+    as_blobs = replace(art, style_N=style_N)
+    options: dict[str, Any] = {"batch": 2, "learning_rate": 1e-3, "work": tmp_path, "seed": 0, "dtype": torch.float32}
+    train_decoder(vae, as_blobs, span=Span(steps=1), **options)
+    allowed = as_blobs.trained_N | (as_blobs.style_N == STYLES.index("blob"))
+    assert len(seen[0]) == int(allowed.sum()) < len(art.style_N)
+    assert not bool((allowed & (as_blobs.style_N == STYLES.index("openmoji"))).any())
