@@ -17,6 +17,7 @@ DEFAULTS = {
     "output": "weights/mini",
     "bundle": "",  # a folder for the files that training leaves; with it nothing is published here
     "unpack": "",  # such a folder, to publish without training
+    "early_share": "0",  # of the weights of the lowest held-out loss, mixed into the UNet's where it is published
     "refine": "",  # such a folder: only the decoder of its autoencoder is trained further, into `bundle`
     "work": ".cache/pretrain_mini",
     "seed": "0",
@@ -75,7 +76,8 @@ def main(arguments: list[str]) -> int:
     if options["unpack"]:
         from emote.tools.pretraining.publish import publish_bundle
 
-        publish_bundle(Path(options["unpack"]), work / "parts", Path(options["output"]), options["note"])
+        publish_bundle(Path(options["unpack"]), work / "parts", Path(options["output"]), options["note"],
+                       float(options["early_share"]))  # fmt: skip
     elif options["refine"]:
         refine(options, work, Path(options["bundle"] or work / "bundle"))
     else:
@@ -229,7 +231,7 @@ def train(options: dict[str, str], work: Path, bundle: Path) -> None:
     limit = int(options["drawings"]) or None
     for key, compute in {
         "sheet": lambda: measure.save_image(
-            measure.draw_sheet(unet, vae, towers.text, art, captions), bundle / "sheet.png"
+            measure.draw_sheet(unet, vae, towers.text, tokenizer), bundle / "sheet.png"
         ),
         "judge": lambda: measure.measure_pair(judge, art, captions),
         "towers": lambda: measure.measure_pair(towers, art, captions),

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
+from transformers import CLIPTokenizer
 
 from emote.tools.pretraining.art_pack import TRAINED
 from emote.tools.pretraining.art_set import STYLES, ArtSet, to_unit
-from emote.tools.pretraining.captions import CaptionTable
+from emote.tools.pretraining.captions import CaptionTable, tokenize
 from emote.tools.pretraining.towers import Pair, retrieval
 from emote.tools.pretraining.unet import draw_latents, embed_captions
 from emote.tools.pretraining.vae import encode_art, measure_error, reconstruct
@@ -105,15 +106,16 @@ def empty_caption(captions: CaptionTable) -> torch.Tensor:
 
 
 def draw_sheet(
-    unet: UNet2DConditionModel, vae: AutoencoderKL, text: torch.nn.Module, art: ArtSet, captions: CaptionTable
+    unet: UNet2DConditionModel, vae: AutoencoderKL, text: torch.nn.Module, tokenizer: CLIPTokenizer
 ) -> Image.Image:
     """Twelve subjects across; without a style, then in each trained style, down."""
-    subjects = [name for name in SUBJECTS if name in art.names]
-    names = torch.tensor([art.names.index(name) for name in subjects], device=art.name_N.device)
-    wordings = captions.first_N[names]
-    rows = [captions.row(wordings, 1, style) for style in (-1, *(STYLES.index(s) for s in TRAINED))]
-    drawn = [draw_images(unet, vae, text, captions.ids_CT[row], empty_caption(captions)) for row in rows]
-    return to_grid(torch.cat(drawn), columns=len(subjects))
+    device = next(unet.parameters()).device
+    empty = tokenize(tokenizer, [""])[0].to(device)
+    lines = []
+    for style in ("", *(f", {style} style" for style in TRAINED)):
+        ids = tokenize(tokenizer, [f"An emoji of {subject}{style}" for subject in SUBJECTS]).to(device)
+        lines.append(draw_images(unet, vae, text, ids, empty))
+    return to_grid(torch.cat(lines), columns=len(SUBJECTS))
 
 
 @torch.no_grad()

@@ -56,6 +56,16 @@ def load_part(model: nn.Module, path: Path, besides: Sequence[str] = ()) -> dict
     return {name: stored[name].float() for name in besides}
 
 
+def mix_parts(path: Path, other: Path, share: float) -> None:
+    """Replace the weights at `path` by (1 - share) of them and `share` of those at `other`.
+
+    Two points of one training are often joined by a line of low loss; between them a model can be at once less
+    overfitted than the later one and better than the earlier one (arXiv 2109.01903).
+    """
+    later, earlier = load_file(path), load_file(other)
+    save_part(path, {key: torch.lerp(value.float(), earlier[key].float(), share) for key, value in later.items()})
+
+
 def bare_name(key: str) -> str:
     for prefix in _PREFIXES:
         key = key.removeprefix(prefix)

@@ -15,7 +15,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from emote.tools.pretraining.art_pack import TRAINED, UNSEEN
 from emote.tools.pretraining.captions import MAX_TOKENS
-from emote.tools.pretraining.parts import bare_name, load_part, read_bundle
+from emote.tools.pretraining.measure import draw_sheet, save_image
+from emote.tools.pretraining.parts import EARLY, bare_name, load_part, mix_parts, read_bundle
 from emote.tools.pretraining.towers import Pair, ResNetWithProjection, build_judge, build_towers
 from emote.tools.pretraining.unet import build_unet, noise_schedule
 from emote.tools.pretraining.vae import build_vae
@@ -23,15 +24,22 @@ from emote.tools.pretraining.wordings import SUBJECTS
 from emote.util.files import write_bytes, write_json, write_text, write_with
 
 
-def publish_bundle(bundle: Path, parts: Path, output: Path, note: str) -> None:
-    """Unpack a bundle into `parts` and write the miniature to `output`, all of it or nothing."""
+def publish_bundle(bundle: Path, parts: Path, output: Path, note: str, early_share: float = 0.0) -> None:
+    """Unpack a bundle into `parts` and write the miniature to `output`, all of it or nothing.
+
+    early_share: of the UNet's weights of the lowest held-out loss on the way; the rest is of those at the end.
+    """
     read_bundle(bundle, parts)
-    facts = json.loads((bundle / "curves.json").read_text(encoding="utf-8")) | {"note": note}
+    if early_share:
+        mix_parts(parts / "unet.safetensors", bundle / EARLY, early_share)
+    facts = json.loads((bundle / "curves.json").read_text(encoding="utf-8"))
+    facts |= {"note": note, "early_share": early_share}
     tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
     towers, judge = load_pairs(parts, tokenizer)
     vae, unet = build_vae(), build_unet()
     load_part(vae, parts / "vae.safetensors")
     load_part(unet, parts / "unet.safetensors")
+    samples = draw_sheet(unet, vae, towers.text, tokenizer)
     text_encoder = CLIPTextModel(towers.text.config)
     _copy_weights(towers.text, text_encoder)
     pipeline = StableDiffusionPipeline(
@@ -47,9 +55,9 @@ def publish_bundle(bundle: Path, parts: Path, output: Path, note: str) -> None:
         write_bytes(temporary / "tokenizer" / name, (parts / "tokenizer" / name).read_bytes())
     _save_image_encoder(towers, temporary / "image_encoder")
     _save_judge(judge, temporary / "judge")
-    for name, source in (("samples.png", "sheet.png"), ("reconstructions.png", "vae.png")):
-        if (bundle / source).exists():
-            write_bytes(temporary / name, (bundle / source).read_bytes())
+    save_image(samples, temporary / "samples.png")
+    if (bundle / "vae.png").exists():
+        write_bytes(temporary / "reconstructions.png", (bundle / "vae.png").read_bytes())
     write_json(temporary / "metrics.json", facts)
     write_text(temporary / "README.md", card(facts))
     shutil.rmtree(output, ignore_errors=True)
@@ -136,6 +144,14 @@ def card(facts: dict[str, Any]) -> str:
         f"| {stage} | {told['steps']:,} | {told['batch']:,} | {told['samples']:,} | {told['seconds'] / 60:.1f} |"
         for stage, told in stages.items()
     )
+    judged = facts.get("judged") or {}
+    drawings = int(judged["drawn"]["count"]) if "drawn" in judged else "no"
+    whose = facts.get("judged_of", "at the end of the training")
+    early = facts.get("early_share", 0.0)
+    mixed = (
+        f", mixed with {early:.0%} of the weights that had the lowest on the way (arXiv 2109.01903)" if early else ""
+    )
+    seen = [row for row in stages["unet"]["curve"] if "held_out" in row]
     mae = facts["vae"]["mae"] if isinstance(facts.get("vae"), dict) else {}
     figures = "\n".join(
         f"| {style} | {mae.get(style, '–')} | {_share(facts, 'judge', style, 'top1')} | "
@@ -157,8 +173,9 @@ Diffusion 1.5.
 
 ![samples](samples.png)
 
-Across: "{'", "'.join(SUBJECTS)}". Down: asked for as "An emoji of …", then with the style, {", ".join(TRAINED)}
-(25 steps of DPM-Solver++, guidance 5, seeds 0 to 11; none chosen).
+Across: {", ".join(SUBJECTS[:6])},
+{", ".join(SUBJECTS[6:])}. Down: asked for as "An emoji of …", then with
+the style, {", ".join(TRAINED)} (25 steps of DPM-Solver++, guidance 5, seeds 0 to 11; none chosen).
 
 | part | what | parameters |
 | --- | --- | --- |
@@ -190,8 +207,14 @@ variants weigh a tenth of an emoji without one, and a concept with k drawings co
 | --- | --- | --- | --- | --- |
 {training}
 
-Averaged weights; of the UNet the average with the lowest held-out loss ({stages["unet"].get("chosen", "–")}). Curves of
-held-out loss stand in `metrics.json`. {facts["note"]}
+Averaged weights; of the UNet's averages at the end the one with the lowest held-out loss
+({stages["unet"].get("chosen", "–")}){mixed}. {facts["note"]}
+
+The UNet's loss on held-out drawings as it learned (all curves stand in `metrics.json`):
+
+| samples | {" | ".join(f"{row['samples'] / 1e6:.2f} M" for row in seen)} |
+| --- |{" --- |" * len(seen)}
+| loss | {" | ".join(f"{row['held_out']:.3f}" for row in seen)} |
 
 ## Figures
 
@@ -202,16 +225,23 @@ that they know; variants of a concept count as one.
 | --- | --- | --- | --- | --- |
 {figures}
 
-Of one drawing by the miniature for each emoji name the judge recognises {_share(facts, "judged", "drawn", "top1")}
-(top 5 {_share(facts, "judged", "drawn", "top5")}); of real drawings of the same names, which it was trained on,
-{_share(facts, "judged", "real", "top1")} (top 5 {_share(facts, "judged", "real", "top5")}).
+Of {drawings} drawings by the UNet {whose}, one for each emoji name, the judge
+recognises {_share(facts, "judged", "drawn", "top1")} (top 5 {_share(facts, "judged", "drawn", "top5")}); of real
+drawings of the same names, which it was trained on, {_share(facts, "judged", "real", "top1")}
+(top 5 {_share(facts, "judged", "real", "top5")}).
 
 ![reconstructions](reconstructions.png)
 
 ## Known weaknesses
 
-It knows emoji names, their keywords and little else: other words mean nothing to it, and combinations ("a cat with a
-hat") rarely work. It memorised its training set to some degree: it is a test object, not a source of new art.
+- It knows emoji names, their keywords and little else: other words mean nothing to it, and combinations ("a cat with a
+  hat") rarely work.
+- It memorised its training set: where the loss above rises again while the training loss falls, drawings get closer to
+  the ones that it saw, not to new ones. It is a test object, not a source of new art.
+- The autoencoder blurs: lines of one or two pixels and letters are lost, most in a style of black outlines, which it
+  never saw; the picture above shows it.
+- The judge is right about one drawing in two in a style that it never saw: good for comparing many drawings, not for
+  a verdict on one.
 
 ## Licence
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from emote.tools.pretraining.parts import load_part, read_bundle, round_to_half, save_part, write_bundle
+from emote.tools.pretraining.parts import load_part, mix_parts, read_bundle, round_to_half, save_part, write_bundle
 
 
 def test_a_bundle_holds_what_there_is_and_comes_back(tmp_path: Path) -> None:
@@ -39,3 +40,10 @@ def test_prefixes_that_versions_differ_in_are_dropped(tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 2)
     save_part(tmp_path / "part.safetensors", {f"text_model.{k}": v for k, v in model.state_dict().items()})
     load_part(torch.nn.Linear(2, 2), tmp_path / "part.safetensors")
+
+
+def test_weights_are_mixed_by_their_share(tmp_path: Path) -> None:
+    save_part(tmp_path / "later.safetensors", {"weight": torch.tensor([1.0, 2.0])})
+    save_part(tmp_path / "early.safetensors", {"weight": torch.tensor([5.0, 2.0])})
+    mix_parts(tmp_path / "later.safetensors", tmp_path / "early.safetensors", 0.25)
+    assert load_file(tmp_path / "later.safetensors")["weight"].tolist() == [2.0, 2.0]
