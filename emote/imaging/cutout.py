@@ -25,6 +25,7 @@ LOOSEST = 60  # for the noisiest
 NEAR_COLOUR = 24  # what may still be the same colour where the background is noisy
 ROUNDING = 2  # what drawings are off
 FLAT_SHARE = 0.4  # of the figure's neighbouring pixels that are equal: 0.5 and more in drawings, 0.05 in generated ones
+CORNER_SHARE = 0.04  # of the shorter side
 SPECK_SHARE = 1 / 2000  # of the image: 2 px of 64 × 64, 11 × 11 px of 512 × 512
 
 WIDEST_EDGE_PX = 3
@@ -79,13 +80,20 @@ def _rim(plane: np.ndarray) -> np.ndarray:
 
 def _find_background(pixels_HW3: np.ndarray) -> np.ndarray:
     """The colour that most corners share (the upper ones first: figures stand on the ground), else most of the rim."""
-    rim_N3, corners_43 = _rim(pixels_HW3), pixels_HW3[[0, 0, -1, -1], [0, -1, 0, -1]]
+    rim_N3, corners_43 = _rim(pixels_HW3), _corners(pixels_HW3)
     start = _largest_group(corners_43, NEAR_COLOUR)
     if len(start) < 2:
         start = _largest_group(rim_N3[:: max(1, len(rim_N3) // 512)], SAME_COLOUR)
     colour_3 = np.median(start, axis=0)
     near_N = _distance(rim_N3, colour_3) <= SAME_COLOUR
     return np.median(rim_N3[near_N], axis=0) if near_N.any() else colour_3
+
+
+def _corners(pixels_HW3: np.ndarray) -> np.ndarray:
+    """The colours of the four corners: of squares, as an autoencoder may miss the very last pixels."""
+    side = max(1, round(CORNER_SHARE * min(pixels_HW3.shape[:2])))
+    parts = [pixels_HW3[y, x] for y in (slice(side), slice(-side, None)) for x in (slice(side), slice(-side, None))]
+    return np.stack([np.median(part.reshape(-1, 3), axis=0) for part in parts])
 
 
 def _largest_group(colours_N3: np.ndarray, reach: float) -> np.ndarray:
