@@ -1,7 +1,7 @@
 """Time a training step: as others make it, as training makes it here, and with what could be saved further.
 
     emote benchmark                                      # Stable Diffusion 1.5, random weights
-    emote benchmark model=weights/mini resolution=64     # the miniature
+    emote benchmark model=weights/mini resolution=128    # the miniature
     emote benchmark arms=[example,half,fused] batch_size=[8,64] rounds=3 counts=true
 
 Weights are random and no images are read: time and memory do not depend on them. `example` is the step of diffusers'

@@ -31,7 +31,7 @@ GUIDANCE = 7.5
 SHORT_HASH = 12  # hex digits, as A1111 shows them
 ART_LICENCES = {"openmoji": "CC BY-SA 4.0 (OpenMoji)", "twemoji": "CC BY 4.0 (Twemoji)"}
 BASE_LICENCES = {
-    "weights/mini": "CC BY-SA 4.0 (the miniature)",
+    "weights/mini": "CC BY 4.0 (the miniature)",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML OpenRAIL-M (Stable Diffusion 1.5)",
 }
 

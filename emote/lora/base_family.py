@@ -25,7 +25,7 @@ WIDTHS = {
     Base.sd1: (768, {320, 640, 1280}),
     Base.sd2: (1024, {320, 640, 1280}),
     Base.sdxl: (2048, {320, 640, 1280}),
-    Base.miniature: (128, {64, 96, 160}),
+    Base.miniature: (128, {64, 128, 160}),
 }
 TEXT_WIDTHS = {768: Base.sd1, 1024: Base.sd2}
 # kohya's `ss_base_model_version`, Stability's `modelspec.architecture`

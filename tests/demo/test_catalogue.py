@@ -26,7 +26,7 @@ def test_the_run_that_is_named_is_opened_with(runs_dir: Path) -> None:
 
 def test_without_a_run_there_is_the_miniature(tmp_path: Path) -> None:
     only = Catalogue(tmp_path / "none").first
-    assert (only.label, only.model.path, only.adapter, only.side_px) == (BASE_ONLY, "weights/mini", None, 64)
+    assert (only.label, only.model.path, only.adapter, only.side_px) == (BASE_ONLY, "weights/mini", None, 128)
 
 
 def test_a_run_that_ends_while_the_page_is_open_joins_the_list(runs_dir: Path, tmp_path: Path) -> None:

@@ -174,8 +174,8 @@ def test_real_emoji_are_cut_out_as_they_were_drawn(style: str, code: str) -> Non
 def test_what_the_miniatures_autoencoder_makes_of_emoji_is_cut_out(code: str) -> None:
     from emote.tools.cutout_eval.measure import autoencoder
 
-    truth = decode(art_files("twemoji")[code].read_bytes(), svg_size_px=56)
-    framed = Image.new("RGBA", (64, 64))
-    framed.paste(truth, (4, 4))
+    truth = decode(art_files("twemoji")[code].read_bytes(), svg_size_px=112)
+    framed = Image.new("RGBA", (128, 128))
+    framed.paste(truth, (8, 8))
     (image,) = autoencoder(ROOT / "weights" / "mini")([over(framed, WHITE)])
     assert alpha_error(cut_out(image), framed) < 0.02

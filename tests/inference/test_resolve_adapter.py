@@ -63,8 +63,8 @@ def test_a_configuration_as_training_writes_it_is_read(own_runs: Path, make_conf
     write_config(make_config("experiment=quickstart"), step / "config.yaml")
     adapter = find_adapter("latest", own_runs)
     assert adapter.caption == "An emoji of {text}" and len(adapter.prompts) == 12
-    assert (adapter.base.path, adapter.resolution, adapter.guidance_scale) == ("weights/mini", 64, 6.0)
-    assert adapter.licence == "CC BY-SA 4.0 (OpenMoji); CC BY-SA 4.0 (the miniature)"
+    assert (adapter.base.path, adapter.resolution, adapter.guidance_scale) == ("weights/mini", 128, 6.0)
+    assert adapter.licence == "CC BY-SA 4.0 (OpenMoji); CC BY 4.0 (the miniature)"
 
 
 def test_the_strength_that_a_run_drew_with_is_what_others_draw_with(

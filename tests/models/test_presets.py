@@ -25,7 +25,7 @@ def test_models_are_named_as_in_conf_by_path_or_by_hub_name(tiny_sd: Path) -> No
 def test_sizes_follow_from_the_model_itself(tiny_sd: Path) -> None:
     base = find_base(model_config(tiny_sd))
     assert (base.side_px, base.multiple_px) == (32, 4)
-    assert (find_base(model_named("mini")).side_px, find_base(model_named("mini")).multiple_px) == (64, 4)
+    assert (find_base(model_named("mini")).side_px, find_base(model_named("mini")).multiple_px) == (128, 8)
     base.check_size(36, 4)
     for side, advice in ((30, "28 or 32"), (2, "use 4$"), (33, "32 or 36")):
         with pytest.raises(ConfigError, match=f"size must be divisible by 4.*got {side}; .*{advice}"):

@@ -61,7 +61,7 @@ def test_the_miniature_makes_three_valid_packs(tmp_path: Path, capsys: pytest.Ca
         assert names == ["red_apple_emote", "red_apple_emote_2", "fox_emote", "fox_emote_2"]
         assert [entry["seed"] for entry in told["emoji"]] == [3, 4, 3, 4]
         assert {entry["model"] for entry in told["emoji"]} == {"weights/mini"}
-        assert {entry["licence"] for entry in told["emoji"]} == {"CC BY-SA 4.0 (the miniature)"}
+        assert {entry["licence"] for entry in told["emoji"]} == {"CC BY 4.0 (the miniature)"}
         for name, (data, image) in found.items():
             assert len(data) < {"slack": 128_000, "discord": 256_000, "telegram": 512_000}[platform]
             side = 512 if name.startswith("stickers") else 100 if platform == "telegram" else 128

@@ -39,7 +39,8 @@ def publish_bundle(bundle: Path, parts: Path, output: Path, note: str, early_sha
     vae, unet = build_vae(), build_unet()
     load_part(vae, parts / "vae.safetensors")
     load_part(unet, parts / "unet.safetensors")
-    samples = draw_sheet(unet, vae, towers.text, tokenizer)
+    # its own tokenizer: one that has padded writes so into its file
+    samples = draw_sheet(unet, vae, towers.text, CLIPTokenizer.from_pretrained(parts / "tokenizer"))
     text_encoder = CLIPTextModel(towers.text.config)
     _copy_weights(towers.text, text_encoder)
     pipeline = StableDiffusionPipeline(
@@ -145,8 +146,7 @@ def card(facts: dict[str, Any]) -> str:
         for stage, told in stages.items()
     )
     judged = facts.get("judged") or {}
-    drawings = int(judged["drawn"]["count"]) if "drawn" in judged else "no"
-    whose = facts.get("judged_of", "at the end of the training")
+    drawings = f"{int(judged['drawn']['count']):,}" if "drawn" in judged else "no"
     early = facts.get("early_share", 0.0)
     mixed = (
         f", mixed with {early:.0%} of the weights that had the lowest on the way (arXiv 2109.01903)" if early else ""
@@ -225,10 +225,10 @@ that they know; variants of a concept count as one.
 | --- | --- | --- | --- | --- |
 {figures}
 
-Of {drawings} drawings by the UNet {whose}, one for each emoji name, the judge
-recognises {_share(facts, "judged", "drawn", "top1")} (top 5 {_share(facts, "judged", "drawn", "top5")}); of real
-drawings of the same names, which it was trained on, {_share(facts, "judged", "real", "top1")}
-(top 5 {_share(facts, "judged", "real", "top5")}).
+Of {drawings} drawings by the UNet at the end of its training, one for each emoji name, the judge recognises
+{_share(facts, "judged", "drawn", "top1")} (top 5 {_share(facts, "judged", "drawn", "top5")}); of real drawings of the
+same names, which it was trained on, {_share(facts, "judged", "real", "top1")} (top 5
+{_share(facts, "judged", "real", "top5")}).
 
 ![reconstructions](reconstructions.png)
 
