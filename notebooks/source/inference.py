@@ -33,10 +33,10 @@ from emote.inference.image_generator import ImageGenerator
 from emote.inference.prompt_template import choose_template, in_template
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
-from emote.models.locate import PROJECT
 from emote.tools.inspect.figures import grid
+from emote.util.places import ROOT
 
-adapter = find_adapter(RUN, PROJECT / RUNS)
+adapter = find_adapter(RUN, ROOT / RUNS)
 image_generator = ImageGenerator(adapter.base, device=DEVICE)
 image_generator.use(adapter)
 template = choose_template("auto", adapter.caption)
