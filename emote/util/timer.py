@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 
 class Timer:
-    """Started when it is made. `with clock.phase("train"):` adds to that phase."""
+    """Started when it is made. `with timer.phase("train"):` adds to that phase."""
 
-    PHASES = ("cache", "train", "sample", "evaluate")
+    PHASES = ("cache", "train", "sample")  # of every run
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -20,7 +20,7 @@ class Timer:
     def phase(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self._phases[name] += time.perf_counter() - began
+        self._phases[name] = self._phases.get(name, 0.0) + time.perf_counter() - began
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each phase, and `total` since the start."""

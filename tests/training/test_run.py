@@ -68,7 +68,7 @@ def test_a_run_leaves_everything_that_its_summary_names(tiny_run: Runner) -> Non
     assert told["validation_loss"]["final"] < told["validation_loss"]["base"]
     assert told["precision"]["frozen"] == "float32" and told["precision"]["reason"]
     assert told["peak_memory_bytes"]["host"] > 0 and told["peak_memory_bytes"]["device"] is None
-    assert set(told["seconds"]) == {"cache", "train", "sample", "total"}
+    assert set(told["seconds"]) == {"cache", "train", "sample", "evaluate", "total"}
     assert steps_of(path) == [1, 2, 3, 4, 5, 6]
     assert Image.open(path / "samples.png").width > 300
 

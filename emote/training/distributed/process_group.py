@@ -125,8 +125,11 @@ class ProcessGroup:
     def task(self) -> dict[str, Any] | None:
         """Wait for what `call` gave, and return it."""
         assert self.store is not None
-        self.store.wait([TASK], LONGEST_TASK)
-        return json.loads(self.store.get(TASK))
+        try:
+            self.store.wait([TASK], LONGEST_TASK)
+            return json.loads(self.store.get(TASK))
+        except dist.DistNetworkError:  # the first process has gone, and has said why
+            return None
 
     def ready(self) -> None:
         assert self.store is not None
