@@ -12,13 +12,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from emote.config import Accelerator, AdapterDtype, Init, LoraConfig, TrainerConfig
 from emote.lora.adapter import attach, trainable
 from emote.models import components
 from emote.models.precision import Decision
+from emote.tools.benchmark.base import fill_randomly
 from emote.tools.gpu_check.findings import NOT_FUSED, CheckConfig, Measured
 from emote.training.module import LoraModule
 from emote.training.precision import ScaledFloat32Adapter, precision_plugin
@@ -153,15 +153,3 @@ def trainer_config(config: CheckConfig) -> TrainerConfig:
         accelerator=Accelerator.auto, devices=1, max_micro_batch=config.batch_size, num_workers=1,
         gradient_checkpointing=False, compile=False,
     )  # fmt: skip
-
-
-def fill_randomly(model: nn.Module) -> Any:
-    """Uniform weights of the spread that PyTorch's layers start with; norms as they start, biases zero."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                bound = 1 / math.sqrt(math.prod(parameter.shape[1:]))
-                parameter.uniform_(-bound, bound)
-            else:
-                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
-    return model
