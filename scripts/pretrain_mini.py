@@ -5,7 +5,7 @@
     python scripts/pretrain_mini.py device=cuda minutes=8                   # all of it on a GPU, in minutes
     python scripts/pretrain_mini.py device=cuda minutes=8 bundle=out        # only the files; then, anywhere:
     python scripts/pretrain_mini.py unpack=out output=weights/mini
-    python scripts/pretrain_mini.py refine=out bundle=out2 minutes=30       # the decoder alone, a little further
+    python scripts/pretrain_mini.py refine=weights/mini output=better minutes=90    # the decoder alone, further
 
 Interrupted at any moment, the same command goes on where it stopped.
 """

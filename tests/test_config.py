@@ -126,12 +126,12 @@ def test_a_key_that_is_typed_beats_the_twin() -> None:
 
 def test_the_twin_makes_the_reported_defaults_small() -> None:
     config = compose_config(["twin=mini"])
-    assert (config.model.path, config.data.resolution, config.data.source) == ("weights/mini", 64, "openmoji")
+    assert (config.model.path, config.data.resolution, config.data.source) == ("weights/mini", 128, "openmoji")
 
 
 def test_linked_values_follow_what_they_are_linked_to() -> None:
     config = compose_config(["lora.rank=16", "seed=7", "model=mini", "data=openmoji"])
-    assert (config.lora.alpha, config.lora.seed, config.data.resolution) == (16.0, 7, 64)
+    assert (config.lora.alpha, config.lora.seed, config.data.resolution) == (16.0, 7, 128)
 
 
 def test_an_interpolation_that_is_typed_is_resolved() -> None:

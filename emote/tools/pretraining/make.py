@@ -18,7 +18,7 @@ DEFAULTS = {
     "bundle": "",  # a folder for the files that training leaves; with it nothing is published here
     "unpack": "",  # such a folder, to publish without training
     "early_share": "0",  # of the weights of the lowest held-out loss, mixed into the UNet's where it is published
-    "refine": "",  # such a folder: only the decoder of its autoencoder is trained further, into `bundle`
+    "refine": "",  # a published miniature: only the decoder of its autoencoder is trained further, into `output`
     "work": ".cache/pretrain_mini",
     "seed": "0",
     "device": "cpu",
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
         publish_bundle(Path(options["unpack"]), work / "parts", Path(options["output"]), options["note"],
                        float(options["early_share"]))  # fmt: skip
     elif options["refine"]:
-        refine(options, work, Path(options["bundle"] or work / "bundle"))
+        refine(options, work, Path(options["output"]))
     else:
         bundle = Path(options["bundle"] or work / "bundle")
         train(options, work, bundle)
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
             from emote.tools.pretraining.publish import publish_bundle
 
             publish_bundle(bundle, work / "parts", Path(options["output"]), options["note"])
-    print(f"written to {options['bundle'] or (work / 'bundle' if options['refine'] else options['output'])}")
+    print(f"written to {options['output'] if options['refine'] or not options['bundle'] else options['bundle']}")
     return 0
 
 
@@ -243,50 +243,44 @@ def train(options: dict[str, str], work: Path, bundle: Path) -> None:
     print(f"== all done, {time.time() - started:.0f} s since the start", flush=True)
 
 
-def refine(options: dict[str, str], work: Path, bundle: Path) -> None:
-    """Train the decoder of a finished bundle's autoencoder further; all other parts are copied as they are."""
+def refine(options: dict[str, str], work: Path, output: Path) -> None:
+    """Train the decoder of a published miniature's autoencoder further; all other parts stay as they are."""
     from emote.tools.pretraining.art_pack import read_art_pack, thin_out
     from emote.tools.pretraining.art_set import load_art
     from emote.tools.pretraining.wordings import SUBJECTS
 
     source = Path(options["refine"])
-    facts = json.loads((source / "curves.json").read_text(encoding="utf-8"))
+    facts = json.loads((source / "metrics.json").read_text(encoding="utf-8"))
+    if not Path(options["art"]).exists():
+        pack_art(options, Path(options["art"]))
     pack = thin_out(read_art_pack(Path(options["art"])), int(options["thin"]), besides=SUBJECTS)
     art = load_art(pack, work, int(options["workers"]) or os.cpu_count() or 1)
 
     import torch
+    from diffusers import AutoencoderKL
 
     from emote.tools.pretraining import measure
     from emote.tools.pretraining.loop import Span
-    from emote.tools.pretraining.parts import load_part, read_bundle, round_to_half, save_part, write_bundle
-    from emote.tools.pretraining.vae import build_vae, train_decoder
-    from emote.util.files import write_bytes, write_json
+    from emote.tools.pretraining.parts import round_to_half
+    from emote.tools.pretraining.publish import replace_decoder
+    from emote.tools.pretraining.vae import train_decoder
 
     device = torch.device(options["device"])
     minutes = float(options["minutes"])
     span = Span(seconds=60 * minutes) if minutes else Span(steps=int(options["decoder_steps"]))
-    dtype = choose_precision(options["precision"], device)
     batch = int(options["vae_batch"]) or BATCHES[device.type]["vae"]
-    parts = work / "parts"
-    read_bundle(source, parts)
-    vae = build_vae().to(device)
-    load_part(vae, parts / "vae.safetensors")
+    vae = AutoencoderKL.from_pretrained(source / "vae").float().to(device)
     art = art.to(device)
     fitted = train_decoder(vae, art, span=span, batch=batch, learning_rate=DECODER_RATE, work=work,
-                           seed=int(options["seed"]), dtype=dtype)  # fmt: skip
+                           seed=int(options["seed"]), dtype=choose_precision(options["precision"], device))  # fmt: skip
     round_to_half(vae)
-    save_part(parts / "vae.safetensors", vae.state_dict())
-    write_bundle(parts, bundle)
-    if (source / "sheet.png").exists():
-        write_bytes(bundle / "sheet.png", (source / "sheet.png").read_bytes())
-    measure.save_image(measure.compare_reconstructions(vae, art), bundle / "vae.png")
     before = facts["vae"]["mae"]
     facts["stages"]["vae_decoder"] = {"steps": fitted.steps, "samples": fitted.samples, "batch": batch,
                                       "seconds": round(fitted.seconds, 1), "curve": fitted.curve,
                                       "device": device.type, "mae_before": before}  # fmt: skip
     facts["vae"] = measure.measure_vae(vae, art)
     print(f"mean absolute error before {before}, after {facts['vae']['mae']}", flush=True)
-    write_json(bundle / "curves.json", facts)
+    replace_decoder(source, output, vae.cpu(), facts, measure.compare_reconstructions(vae, art.to(torch.device("cpu"))))
 
 
 def choose_precision(precision: str, device: Any) -> Any:

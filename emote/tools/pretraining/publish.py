@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -63,6 +64,24 @@ def publish_bundle(bundle: Path, parts: Path, output: Path, note: str, early_sha
     write_text(temporary / "README.md", card(facts))
     shutil.rmtree(output, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
+    temporary.rename(output)
+
+
+def replace_decoder(
+    model: Path, output: Path, vae: AutoencoderKL, facts: dict[str, Any], reconstructions: Image.Image
+) -> None:
+    """Write the miniature at `model` to `output` (which may be the same) with another decoder, all of it or nothing."""
+    temporary = output.with_name(f".{output.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(model, temporary)
+    pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
+    sheet = draw_sheet(pipeline.unet.float(), vae, pipeline.text_encoder.float(), pipeline.tokenizer)
+    save_image(sheet, temporary / "samples.png")
+    save_image(reconstructions, temporary / "reconstructions.png")
+    vae.half().save_pretrained(temporary / "vae", safe_serialization=True)
+    write_json(temporary / "metrics.json", facts)
+    write_text(temporary / "README.md", card(facts))
+    shutil.rmtree(output, ignore_errors=True)
     temporary.rename(output)
 
 
