@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -20,7 +20,7 @@ from emote.tools.pretraining.measure import draw_sheet, save_image
 from emote.tools.pretraining.parts import EARLY, bare_name, load_part, mix_parts, read_bundle
 from emote.tools.pretraining.towers import Pair, ResNetWithProjection, build_judge, build_towers
 from emote.tools.pretraining.unet import build_unet, noise_schedule
-from emote.tools.pretraining.vae import build_vae
+from emote.tools.pretraining.vae import DECODER_ALSO, build_vae
 from emote.tools.pretraining.wordings import SUBJECTS
 from emote.util.files import write_bytes, write_json, write_text, write_with
 
@@ -155,9 +155,13 @@ def card(facts: dict[str, Any]) -> str:
     """The model card in Markdown, of the training's own figures."""
     stages, sets = facts["stages"], facts["sets"]
     parameters = {name: f"{count:,}" for name, count in facts.get("parameters", {}).items()}
+    refined = "vae_decoder" in stages
+    seen_by = dict.fromkeys(TRAINED, "trained on")
+    if refined:
+        seen_by |= dict.fromkeys(DECODER_ALSO, "seen by the autoencoder's decoder, new to all else")
     credits = "\n".join(
         f"| {style} | {of['title']} by {of['author']} | {of['licence']} | {of['url']} | "
-        f"{'trained on' if style in TRAINED else 'new to all parts'} |"
+        f"{seen_by.get(style, 'new to all parts')} |"
         for style, of in sets.items()
     )
     training = "\n".join(
@@ -220,7 +224,9 @@ variants weigh a tenth of an emoji without one, and a concept with k drawings co
 
 ## Training
 
-`python scripts/pretrain_mini.py` with seed {facts["seed"]}, on {facts["device"]}:
+`python scripts/pretrain_mini.py` with seed {facts["seed"]}, on {facts["device"]}{
+        ", and then `refine=` on a CPU (vae_decoder)" if refined else ""
+    }:
 
 | stage | steps | batch | samples | minutes |
 | --- | --- | --- | --- | --- |
