@@ -22,6 +22,7 @@ from emote.util.registry import Kind
 
 # What can be added with one file: see docs/extending.md
 SOURCE = Kind("source", "emote.data.sources", "read_source")
+CAPTIONS = Kind("captions", "emote.data.captions", "find_words")
 OPTIMIZER = Kind("optimizer", "emote.training.optimizers", "build_optimizer")
 OBJECTIVE = Kind("objective", "emote.diffusion.objectives", "training_error")
 WEIGHTING = Kind("loss_weighting", "emote.diffusion.weightings", "loss_weight")
@@ -41,14 +42,6 @@ class OnBadItem(Enum):
     skip = "skip"
     skip_any = "skip_any"
     fail = "fail"
-
-
-class Captions(Enum):
-    auto = "auto"
-    files = "files"
-    names = "names"
-    folders = "folders"
-    one = "one"
 
 
 class Frame(Enum):
@@ -167,8 +160,7 @@ class DataConfig:
     split: str = key("hub: which split")
     image_column: str = key("hub and table: the column with the image")
     text_column: str = key("hub, table and folder metadata: the column with the caption")
-    captions: Captions = key("folder: auto takes metadata, then text files, exports, kohya's folder names, file names; "
-                             "or only files, names, folders; one: data.caption as it stands for all")  # fmt: skip
+    captions: Any = key("folder: where the words of an image come from", kind=CAPTIONS)
     caption: str = key("template of the training prompt: {text}, {trigger}, and for art sets {style}; "
                        "without {text} it is the caption of all images")  # fmt: skip
     trigger: Optional[str] = key("word that every caption and sample prompt has, such as myblob; null: none")
@@ -486,11 +478,7 @@ def _caption_problems(data: DataConfig) -> Iterator[str]:
         yield "data.caption has {trigger}, and data.trigger is null; set data.trigger=<a word>"
     if data.trigger is not None and (not data.trigger.strip() or set("{}") & set(data.trigger)):
         yield f"data.trigger must be a word or a few without braces, got {data.trigger!r}"
-    if data.captions is Captions.one and "{text}" in data.caption and not data.trigger:
-        yield (
-            f"data.captions=one gives all images one caption, and data.caption={data.caption!r} has {{text}}; set "
-            "data.caption='an emoji in myblob style', or data.trigger=myblob"
-        )
+    yield from CAPTIONS.problems(data.captions, data)
     repeats = data.repeats
     if isinstance(repeats, dict):
         for folder, number in repeats.items():

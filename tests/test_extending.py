@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from emote.config import METRIC, SCHEDULE, config_schema
 from emote.util.registry import Kind
@@ -93,14 +94,26 @@ def test_every_command_of_the_document_trains(elsewhere: Path, tiny_sd: Path) ->
 
 
 def test_the_commands_that_draw_draw(elsewhere: Path) -> None:
-    drawn = [line for line in COMMANDS if line.startswith("emote ")]
-    assert len(drawn) == 1 and len(drawn) + len(TRAINED) == len(COMMANDS)
+    drawn = [line for line in COMMANDS if line.startswith("emote generate ")]
+    checked = [line for line in COMMANDS if line.startswith("emote data check ")]
+    assert len(drawn) == len(checked) == 1 and len(drawn) + len(checked) + len(TRAINED) == len(COMMANDS)
     command = [sys.executable, "-m", *shlex.split(drawn[0]), "output=drawn", "device=cpu"]
     done = subprocess.run(
         command, cwd=elsewhere, env=environment(elsewhere), capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(elsewhere.glob("drawn/**/*.png"))) >= 1
+
+
+def test_the_words_of_images_come_from_another_package(elsewhere: Path) -> None:
+    (elsewhere / "my_images").mkdir()
+    for name in ("party_cat", "sad_dog", "red_apple"):
+        Image.new("RGB", (40, 40), "red").save(elsewhere / "my_images" / f"{name}.png")
+    (command,) = (line for line in COMMANDS if line.startswith("emote data check "))
+    words = [sys.executable, "-m", *shlex.split(command)]
+    done = subprocess.run(words, cwd=elsewhere, env=environment(elsewhere), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "last words of names" in done.stdout and "party cat" not in done.stdout
 
 
 def test_what_another_package_offers_is_explained_and_checked(elsewhere: Path) -> None:

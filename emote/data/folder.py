@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from emote.config import Captions, DataConfig
+from emote.config import CAPTIONS, DataConfig
 from emote.data.images import suffixes
 from emote.data.item import Found, Item, Skipped
 from emote.data.naming import concept_of
+from emote.data.reading.clues import Clues
 from emote.data.reading.exports import export_rows
 from emote.data.reading.files import (
     Files,
@@ -56,6 +57,7 @@ class _Folder:
         self.files, self.data = files, data
         self.found = Found()
         self.columns = Columns(data.text_column, data.repeats)
+        self.find_words = CAPTIONS.make(data.captions, data.options)
         self.images: list[str] = []
         self.sidecars: dict[str, list[str]] = {}
         self.others: list[str] = []  # what is neither image nor text beside one
@@ -68,7 +70,8 @@ class _Folder:
     def read(self) -> Found:
         self._sort_files()
         self.lookup = Lookup(self.images)
-        if self.data.captions in (Captions.auto, Captions.files):
+        how = self.data.captions
+        if not isinstance(how, str) or getattr(CAPTIONS.load(how), "READS_TABLES", True):
             self._read_tables()
         else:
             self.others += self.tables
@@ -190,7 +193,7 @@ class _Folder:
             self.found.skipped.append(Skipped(shown, reason, NO_CAPTION if not texts else ""))
         elif len(good) < len(texts):
             self.found.notes.add("{n} images have an empty caption beside others", shown)
-        read = Reader(_ELSEWHERE if is_absolute(name) else self.files, name)
+        read = self._reader(name)
         for text in good:
             if not needs_words(self.data):
                 concept, caption = concept_of(text or shown), caption_of(self.data, "")
@@ -201,28 +204,27 @@ class _Folder:
 
     def _texts(self, name: str, used_sidecars: set[str]) -> tuple[list[str], str]:
         """The words of an image, each spoken, and where they came from; none where nothing says what it shows."""
-        how, notes = self.data.captions, self.found.notes
-        if name in self.captions:
-            return [spoken(text, notes, printable(name)) for text in self.captions[name]], "metadata"
-        if how in (Captions.auto, Captions.files):
+
+        def text_file() -> str | None:
             if sidecar := self._sidecar(name):
                 used_sidecars.add(sidecar)
-                return [self._caption_in(sidecar)], "text files"
-            if name in self.exported:
-                return self.exported[name], "exports"
-            if how is Captions.files:
-                return [], ""
-        folders = folders_of(name)
-        kohya = repeats_of(folders)
-        if how is Captions.auto and kohya and kohya[1]:
-            return [kohya[1]], "folder names"
-        if how is Captions.folders:
-            words = kohya[1] if kohya else next((text for text in map(words_of, reversed(folders)) if text), "")
-            return [words] if words else [], "folder names"
-        words = words_of(stem_of(name), self.codepoints)
-        if not words and how is Captions.one:
-            return [""], "one for all"
-        return [words] if words else ([""] if not needs_words(self.data) else []), "file names"
+                return self._caption_in(sidecar)
+            return None
+
+        notes, folders, shown = self.found.notes, folders_of(name), printable(name)
+        repeated = repeats_of(folders)
+        kohya = repeated[1] if repeated else ""
+        return self.find_words(Clues(
+            shown, [spoken(text, notes, shown) for text in self.captions.get(name, ())], self.exported.get(name, ()),
+            text_file, kohya, kohya if repeated else self._folder_words(name), words_of(stem_of(name), self.codepoints),
+            needs_words(self.data), self._reader(name),
+        ))  # fmt: skip
+
+    def _folder_words(self, name: str) -> str:
+        return next((text for text in map(words_of, reversed(folders_of(name))) if text), "")
+
+    def _reader(self, name: str) -> Reader:
+        return Reader(_ELSEWHERE if is_absolute(name) else self.files, name)
 
     def _sidecar(self, name: str) -> str | None:
         """`a.txt` or `a.caption`, or `a.png.txt`, for `a.png`, in any case; the exact one first."""
@@ -265,15 +267,15 @@ class _Folder:
         return float(kohya[0]) if kohya and wanted == "auto" else 1.0
 
     def _why_none(self, name: str) -> str:
-        folder = next((text for text in map(words_of, reversed(folders_of(name))) if text), "")
-        how = self.data.captions
-        if how is Captions.folders:
+        how, folder = self.data.captions, self._folder_words(name)
+        if how == "folders":
             return "no caption: its folder's name says nothing"
-        named = NO_CAPTION if how in (Captions.auto, Captions.files) else "no caption"
-        if how is Captions.files:
-            return f"{named}; data.captions=auto takes its name"
+        if how == "files":
+            return f"{NO_CAPTION}; data.captions=auto takes its name"
+        if how not in ("auto", "names"):
+            return f"no caption: data.captions={how} finds none"
         advice = f"; data.captions=folders would call it {folder!r}" if folder else ""
-        return f"{named}, and its name says nothing{advice}"
+        return f"{NO_CAPTION if how == 'auto' else 'no caption'}, and its name says nothing{advice}"
 
     def _account(self, used_sidecars: set[str]) -> None:
         """Every file is somewhere: used, skipped with a reason, or counted by what it is."""

@@ -25,7 +25,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from emote.config import Captions, DataConfig, Fit, Frame, OnBadItem, Resample, key
+from emote.config import CAPTIONS, DataConfig, Fit, Frame, OnBadItem, Resample, key
 from emote.data.prepared import layout_of, scan
 from emote.data.report.looks import look_at
 from emote.data.report.report import Cut, make_report
@@ -110,14 +110,14 @@ def _configuration(path: Path, chosen: random.Random) -> DataConfig:
     pick = chosen.choice
     data = DataConfig(
         source="folder", path=str(path), config=None, revision=None, split="train", image_column="image",
-        text_column=pick(("text", "text", "caption", "words")), captions=pick((Captions.auto,) * 4 + tuple(Captions)),
+        text_column=pick(("text", "text", "caption", "words")), captions=pick(["auto"] * 4 + CAPTIONS.names()),
         caption="{text}", trigger=None, repeats=pick(("auto", "auto", "none", "share")), resolution=32,
         background=pick(("white", "random", "#123456")), background_caption=None, fit=pick(tuple(Fit)),
         margin=pick((None, 0.1)), frame=pick(tuple(Frame)), resample=pick(tuple(Resample)), flip=False,
         held_out=pick((0.0, 0.2)), max_items=pick((None, None, 3)),
         on_bad_item=pick((OnBadItem.skip, OnBadItem.skip_any)), licence=None,
     )  # fmt: skip
-    return replace(data, caption="an emoji") if data.captions is Captions.one else data
+    return replace(data, caption="an emoji") if data.captions == "one" else data
 
 
 def _add_image(root: Path, chosen: random.Random) -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emote.config import Captions, DataConfig, Fit, Frame, OnBadItem, Resample
+from emote.config import DataConfig, Fit, Frame, OnBadItem, Resample
 from emote.data.item import Item, Skipped
 from emote.data.sources import open_source
 
@@ -32,7 +32,7 @@ def data_config(source: str = "folder", **values: Any) -> DataConfig:
         "split": "train",
         "image_column": "image",
         "text_column": "text",
-        "captions": Captions.auto,
+        "captions": "auto",
         "caption": "{text}",
         "trigger": None,
         "repeats": "auto",

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from emote.config import Captions
 from emote.data.item import Found
 from emote.data.sources import open_source
 from emote.util.errors import ConfigError
@@ -64,10 +63,10 @@ def test_names_are_captions_where_there_are_no_others(tmp_path: Path) -> None:
 def test_which_captions_are_taken_is_a_key(tmp_path: Path) -> None:
     write(tmp_path, "cats/party_cat.png", "dogs/x1.png")
     (tmp_path / "cats/party_cat.txt").write_text("told")
-    assert captions(read(tmp_path, captions=Captions.files)) == {"cats/party_cat.png": "told"}
-    assert captions(read(tmp_path, captions=Captions.names)) == {"cats/party_cat.png": "party cat", "dogs/x1.png": "x1"}
-    assert captions(read(tmp_path, captions=Captions.folders)) == {"cats/party_cat.png": "cats", "dogs/x1.png": "dogs"}
-    one = read(tmp_path, captions=Captions.one, caption="an emoji in myblob style")
+    assert captions(read(tmp_path, captions="files")) == {"cats/party_cat.png": "told"}
+    assert captions(read(tmp_path, captions="names")) == {"cats/party_cat.png": "party cat", "dogs/x1.png": "x1"}
+    assert captions(read(tmp_path, captions="folders")) == {"cats/party_cat.png": "cats", "dogs/x1.png": "dogs"}
+    one = read(tmp_path, captions="one", caption="an emoji in myblob style")
     assert set(captions(one).values()) == {"an emoji in myblob style"}
     assert {item.concept for item in one.items} == {"party cat", "x1"}  # so that some can be held out
 
@@ -186,7 +185,7 @@ def test_kohyas_folders_count_and_name(tmp_path: Path) -> None:
 
 def test_repeats_by_folder_and_by_column(tmp_path: Path) -> None:
     write(tmp_path, "cats/x.png", "cats/old/y.png", "z.png")
-    found = read(tmp_path, repeats={"cats": 3, "cats/old": 0.5}, captions=Captions.names)
+    found = read(tmp_path, repeats={"cats": 3, "cats/old": 0.5}, captions="names")
     assert {item.name: item.repeats for item in found.items} == {"z.png": 1.0, "cats/x.png": 3.0, "cats/old/y.png": 0.5}
     with pytest.raises(ConfigError, match=r"data\.repeats names the folder cat, .*did you mean cats"):
         read(tmp_path, repeats={"cat": 3})

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from emote.config import Captions
 from emote.data.sources import open_source
 from emote.util.errors import ConfigError
 from tests.data.helpers import bytes_of, data_config
@@ -64,7 +63,7 @@ def test_one_caption_for_all_and_weights(tmp_path: Path) -> None:
     path = write_hub(
         tmp_path / "set", {"image": [image(0), image(1)], "text": ["a cat", None], "weight": [2, None]}, kinds
     )
-    found = open_source(data_config("hub", path=path, captions=Captions.one, caption="an emoji"))
+    found = open_source(data_config("hub", path=path, captions="one", caption="an emoji"))
     assert [(item.caption, item.repeats) for item in found.items] == [("an emoji", 2.0), ("an emoji", 1.0)]
     assert [item.concept for item in found.items] == ["a cat", "train 1"]
 

@@ -38,4 +38,4 @@ def caption_of(data: DataConfig, text: str, **more: str) -> str:
 
 def needs_words(data: DataConfig) -> bool:
     """Return whether captions are made of each image's own words."""
-    return "{text}" in data.caption and data.captions.name != "one"
+    return "{text}" in data.caption and data.captions != "one"

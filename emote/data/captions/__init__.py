@@ -1,0 +1,1 @@
+"""Where the words of an image come from, one way a file: `data.captions`."""
