@@ -71,7 +71,7 @@ def test_the_trigger_word_is_in_captions_prompts_and_the_record(tiny_run: Runner
 def test_check_says_what_a_run_would_say_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "set").mkdir()
     names(tmp_path / "set")
-    words = ["data=folder", f"data.path={tmp_path}/set", f"run.cache_dir={tmp_path}/cache", f"out={tmp_path}/out"]
+    words = ["data=folder", f"data.path={tmp_path}/set", f"run.cache_dir={tmp_path}/cache", f"output={tmp_path}/out"]
     assert check([*words, "data.trigger=myblob"]) == 0
     assert "data: 10 of 10 images are used" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"set", "cache", "out"}
@@ -95,7 +95,7 @@ def test_the_sheet_shows_the_odd_ones_first(tmp_path: Path) -> None:
         drawing(number, 64).save(tmp_path / f"set/thing_{number}x{chr(97 + number % 26)}.png")
     Image.new("RGBA", (64, 64)).save(tmp_path / "set/white.webp", lossless=True)
     Image.new("RGB", (64, 64), "white").save(tmp_path / "set/snow.png")
-    check(["data=folder", f"data.path={tmp_path}/set", f"run.cache_dir={tmp_path}/cache", f"out={tmp_path}/out"])
+    check(["data=folder", f"data.path={tmp_path}/set", f"run.cache_dir={tmp_path}/cache", f"output={tmp_path}/out"])
     sheet = Image.open(tmp_path / "out/data.png").convert("RGB")
     assert sheet.getpixel((9, 60)) == (207, 34, 46)  # the first one's frame is the warning's red
     assert "blank: snow.png" in (tmp_path / "out/data.txt").read_text()

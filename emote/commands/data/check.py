@@ -2,9 +2,9 @@
 
     emote data check data=folder data.path=my_images
     emote data check data=folder data.path=slack_export.zip data.trigger=myblob
-    emote data check experiment=quickstart data=folder data.path=my_images out=check
+    emote data check experiment=quickstart data=folder data.path=my_images output=check
 
-The words are those of `emote train`; `out=` is the folder for data.txt and data.png (default: data-check).
+The words are those of `emote train`; `output=` is the folder for data.txt and data.png (default: data-check).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-OUT, DEFAULT_OUT = "out=", "data-check"
+OUTPUT, DEFAULT_OUTPUT = "output=", "data-check"
 
 
 def main(arguments: list[str]) -> int:
@@ -24,8 +24,8 @@ def main(arguments: list[str]) -> int:
     from emote.config import OnBadItem
     from emote.util.errors import ConfigError
 
-    out = next((word.removeprefix(OUT) for word in arguments if word.startswith(OUT)), DEFAULT_OUT)
-    config = compose_config([word for word in arguments if not word.startswith(OUT)])
+    output = next((word.removeprefix(OUTPUT) for word in arguments if word.startswith(OUTPUT)), DEFAULT_OUTPUT)
+    config = compose_config([word for word in arguments if not word.startswith(OUTPUT)])
     policy, config.data.on_bad_item = config.data.on_bad_item, OnBadItem.skip_any
 
     from emote.data.policy import apply_policy  # late: what follows imports torch
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     from emote.util.quiet import quiet_libraries
 
     quiet_libraries()
-    found = report_data(config, scan(config.data), with_tokenizer(config.model), Path(out))
+    found = report_data(config, scan(config.data), with_tokenizer(config.model), Path(output))
     try:
         apply_policy(len(found.entries), [one for one in found.skipped if one.is_file], policy)
     except ConfigError as error:
