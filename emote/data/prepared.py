@@ -88,13 +88,19 @@ class Example:
 
 @dataclass
 class Prepared:
-    """All that training and validation read. training and held_out are in the order of the scan."""
+    """All that training and validation read. training and held_out are in the order of the scan.
+
+    base_text, drawn_text: the same texts as the base model's text encoder has them, and as the one that samples are
+    drawn with; None where the text encoder is the base model's.
+    """
 
     training: list[Example]
     held_out: list[Example]
     latents: Latents
     text: TextEmbeddings
     skipped: list[Skipped] = field(default_factory=list)
+    base_text: TextEmbeddings | None = None
+    drawn_text: TextEmbeddings | None = None
 
 
 def encoded_at_once(resolution_px: int) -> int:

@@ -63,6 +63,7 @@ class HeldOut(Dataset):
         chosen = sorted(prepared.held_out, key=lambda example: (example.content, example.caption))
         self.examples: list[Example] = chosen[:max_items]
         self.prepared = prepared
+        self._text = prepared.text
         self.timesteps = timesteps
         self.levels = [int((i + 0.5) / timesteps * schedule_length) for i in range(timesteps)]
         self.scored: dict[int, list[float]] = {}
@@ -78,7 +79,7 @@ class HeldOut(Dataset):
             "latents": latents_CHW,
             "noise": _noise(example.content, level, latents_CHW.shape),
             "timestep": torch.tensor(level),
-            "embedding": self.prepared.text.get(example.caption),
+            "embedding": self._text.get(example.caption),
         }
 
     def batches(self) -> DataLoader:
@@ -105,8 +106,12 @@ class HeldOut(Dataset):
         return self.means(errors)
 
     def score_base(self, module: Denoiser) -> list[float]:
-        with without_adapter(module.unet):
-            return memoize(self._base_key, lambda: self.score(module)) if self._base_key else self.score(module)
+        self._text = self.prepared.base_text or self.prepared.text
+        try:
+            with without_adapter(module.unet):
+                return memoize(self._base_key, lambda: self.score(module)) if self._base_key else self.score(module)
+        finally:
+            self._text = self.prepared.text
 
 
 def _noise(content: str, level: int, shape: torch.Size) -> torch.Tensor:

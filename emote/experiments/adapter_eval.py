@@ -21,6 +21,7 @@ from emote.evaluation.held_out import HeldOut
 from emote.experiments.comparable import COMPARED, check_comparable
 from emote.lora.adapter import NAME, load_adapter_state, without_adapter
 from emote.lora.formats import DIFFUSERS_FILE
+from emote.lora.warm_start import adapts_text
 from emote.models import components
 from emote.models.precision import decide
 from emote.runs.run_folder import RunFolder
@@ -39,6 +40,7 @@ class Judge:
 
     def __init__(self, config: Config) -> None:
         """Raises ConfigError where nothing is held out, and where the base model or the images cannot be read."""
+        _check_text(config)
         self.config = in_float32(config)
         self.decision = decide(self.config.trainer.precision, self.config.trainer.accelerator)
         self.model = components.locate(self.config.model)
@@ -79,6 +81,7 @@ class Judge:
         Remembered beside the adapter. Raises ConfigError where the run is about other images or another base model.
         """
         check_comparable(self.config, config)
+        _check_text(config)
         file = delivered / DIFFUSERS_FILE
         facts = {**self._facts, "adapter": hashlib.sha256(file.read_bytes()).hexdigest()}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -116,6 +119,15 @@ class Judge:
         with progress_bar() as bar:
             task = bar.add_task(f"scoring {what}", total=len(self.concepts), note="held-out images, in float32")
             return self._held_out.score(module, lambda done: bar.update(task, completed=done))
+
+
+def _check_text(config: Config) -> None:
+    """Raises ConfigError for runs whose adapter changes the text encoder too: others' captions are not theirs."""
+    if adapts_text(config.lora):
+        raise ConfigError(
+            f"{config.name} began from an adapter of the text encoder (lora.init_from), so its captions mean something "
+            "else than other runs' and their losses cannot be compared; compare images, by emote evaluate"
+        )
 
 
 def in_float32(config: Config) -> Config:

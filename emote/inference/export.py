@@ -72,8 +72,6 @@ def export(words: Export) -> None:
         _check(file, console)
         return
     adapter = file.load()
-    for name in file.unmapped:
-        _say(console, f"dropped, because it is of no layer: {name}")
     if words.rank is not None or (words.dtype is not Numbers.keep and words.to is not Target.fuse):
         adapter = _changed(adapter, words, console)
     path = _fuse(adapter, words, console) if words.to is Target.fuse else _convert(adapter, words)
@@ -99,8 +97,12 @@ def _check_words(words: Export) -> None:
 
 
 def _find_file(words: Export) -> Path:
-    if Path(words.run).expanduser().is_file():
-        return Path(words.run).expanduser()
+    from emote.lora.adapter_file import find_adapter_file
+
+    path = Path(words.run).expanduser()
+    # a file or directory that needs no base model to be looked at
+    if path.exists() and (given := find_adapter_file(path)):
+        return given
     file: Path = _find(words).file
     beside = [path for path in file.parent.glob("*.safetensors") if path != file]
     # a run's own file in kohya's format has the facts of its training
@@ -132,7 +134,6 @@ def _check(file: AdapterFile, console: Console) -> None:
 
 def _rows(file: AdapterFile) -> Iterator[tuple[str, str]]:
     """What the header says."""
-    from emote.lora.adapter_file import Format
     from emote.lora.base_family import LABELS, OTHER
 
     yield "format", file.format.value
@@ -142,13 +143,8 @@ def _rows(file: AdapterFile) -> Iterator[tuple[str, str]]:
         yield "base", f"{file.base.value}{'' if version in known else f', but it says {_clean(version)}'}"
         yield "layers", ", ".join(f"{PART_NAMES[part]} {count}" for part, count in file.parts().items())
         yield "rank", _counted(file.ranks())
-        names = "all belong to layers" if not file.unmapped else f"{len(file.unmapped)} belong to no layer"
-        examples = f": {', '.join(file.unmapped[:3])}" if file.unmapped else ""
-        yield "tensors", f"{names}{examples}"
-        if file.format is Format.kohya:
-            yield "read by", "diffusers, kohya's scripts, ComfyUI, A1111"
-        else:
-            yield "read by", "diffusers; for ComfyUI and A1111 set to=kohya"
+        words = f"; embeddings of {', '.join(map(_clean, file.embeddings[:3]))}, which are not used"
+        yield "tensors", f"all belong to layers{words if file.embeddings else ''}"
     yield "numbers", _counted(Counter(str(dtype).removeprefix("torch.") for dtype, _ in file.header.shapes.values()))
     told = [
         f"{label} {_clean(file.header.metadata[name])}" for name, label in TOLD.items() if name in file.header.metadata
@@ -159,12 +155,30 @@ def _rows(file: AdapterFile) -> Iterator[tuple[str, str]]:
 def _rows_of_layers(adapter: Adapter, file: AdapterFile) -> Iterator[tuple[str, str]]:
     from emote.lora.resize import norm
 
-    stored = any("alpha" in roles for roles in file.keys.values()) or "lora_adapter_metadata" in file.header.metadata
     alphas = Counter(f"{layer.alpha:g}" for layer in adapter.layers.values())
-    yield "alpha", _counted(alphas) if stored else "not stored, so read as the rank"
+    yield "alpha", _counted(alphas) if file.has_alpha else "not stored, so read as the rank"
+    yield "read by", _readers(adapter)
     sizes = [norm([layer]) for layer in adapter.layers.values()]
     untouched = f"; {sizes.count(0.0)} layers change nothing" if 0.0 in sizes else ""
     yield "‖ΔW‖", f"{sum(size**2 for size in sizes) ** 0.5:.4g} over all layers{untouched}"
+
+
+def _readers(adapter: Adapter) -> str:
+    from emote.lora.adapter_file import Format
+
+    if adapter.format is Format.kohya:
+        parts = {name.split(".")[0] for name in adapter.layers}
+        alphas = [{layer.alpha for name, layer in adapter.layers.items() if name.startswith(f"{p}.")} for p in parts]
+        if any(len(of_part) > 1 for of_part in alphas):
+            return (
+                "kohya's scripts, ComfyUI, A1111; diffusers misreads layers of different alpha: for it set to=diffusers"
+            )
+        return "diffusers, kohya's scripts, ComfyUI, A1111"
+    if adapter.format is Format.original:
+        return "ComfyUI; for kohya's scripts and A1111 set to=kohya, for diffusers to=diffusers"
+    if adapter.format is Format.peft:
+        return "peft; for diffusers set to=diffusers, for ComfyUI and A1111 to=kohya"
+    return "diffusers; for ComfyUI and A1111 set to=kohya"
 
 
 def _changed(adapter: Adapter, words: Export, console: Console) -> Adapter:
@@ -173,7 +187,7 @@ def _changed(adapter: Adapter, words: Export, console: Console) -> Adapter:
 
     dtype = None if words.to is Target.fuse else _dtype(words.dtype)
     with _progress("reduce", console) as track:
-        changed = reduce_rank(adapter, words.rank, track) if words.rank is not None else adapter
+        changed = reduce_rank(adapter, words.rank, track, dtype) if words.rank is not None else adapter
         changed = cast(changed, dtype) if dtype is not None else changed
         paid = cost(adapter, changed, track)
     before, after = (_counted(Counter(layer.rank for layer in x.layers.values())) for x in (adapter, changed))
@@ -193,7 +207,7 @@ def _convert(adapter: Adapter, words: Export) -> Path:
 
     path = Path(str(words.output)).expanduser()
     if path.suffix != ".safetensors":
-        stem = Path(words.run).stem if Path(words.run).suffix == ".safetensors" else Path(words.run).name
+        stem = Path(words.run).stem if Path(words.run).suffix == ".safetensors" else Path(words.run).resolve().name
         path = path / (DIFFUSERS_FILE if words.to is Target.diffusers else f"{stem}.safetensors")
     if path.exists():
         raise ConfigError(f"output={path} is there already; name another, or remove it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from emote.inference.png_metadata import CHUNK, Parameters, write_parameters
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import Adapter
 from emote.lora.adapter import adapter_scaled, without_adapter
-from emote.lora.formats import load_for_sampling
+from emote.lora.loading import load_for_sampling, remove_layers
 from emote.models import components
 from emote.models.device import choose
 from emote.models.precision import DTYPES
@@ -70,6 +70,8 @@ class ImageGenerator:
         self._encoder = PromptEncoder(path, self.device, variant=variant)
         self._tokenizer = self._encoder.tokenizer
         self._training_schedule = components.load_scheduler(path).config
+        self._parts = {"unet": self._unet, **self._encoder.encoders}
+        self._adapts_text = False  # whether the adapter in use changes what prompts are encoded to
         self._embedding_TD = lru_cache(REMEMBERED_PROMPTS)(self._encode)
 
     @property
@@ -83,16 +85,17 @@ class ImageGenerator:
         """
         if _same(adapter, self.adapter):
             return
-        self._unet.unload_lora()
-        self.adapter = None
+        for part in self._parts.values():
+            remove_layers(part)
+        if self._adapts_text:
+            self._embedding_TD.cache_clear()
+        self.adapter, self._adapts_text = None, False
         if adapter is None:
             return
         try:
-            load_for_sampling(self._unet, adapter.file)
+            self._adapts_text = load_for_sampling(self._unet, adapter.file, self._encoder.encoders)
         except ConfigError as error:
-            self._unet.unload_lora()
             raise ConfigError(f"{error}; the base model in use is {self.base.label}") from error
-        self._unet.to(self.device)
         self.adapter = adapter
 
     def cut_words(self, prompt: str) -> str:
@@ -163,13 +166,14 @@ class ImageGenerator:
         self, requests: list[Request], rows: list[int], on_step: Callable[[int, int], None]
     ) -> Iterator[Drawn]:
         first = requests[0]
+        scale = first.lora_scale if self._adapts_text else 0.0
         with self._adapter_at(first.lora_scale):
             pixels_B3HW = draw_batch(
                 self._unet,
                 self._vae,
                 self._training_schedule,
-                torch.stack([self._embedding_TD(request.prompt) for request in requests]),
-                torch.stack([self._embedding_TD(request.negative_prompt) for request in requests]),
+                torch.stack([self._embedding_TD(request.prompt, scale) for request in requests]),
+                torch.stack([self._embedding_TD(request.negative_prompt, scale) for request in requests]),
                 [request.seed for request in requests],
                 width=first.width,
                 height=first.height,
@@ -189,14 +193,14 @@ class ImageGenerator:
     def _adapter_at(self, scale: float) -> Iterator[None]:
         if self.adapter is None:
             yield
-        elif scale == 0:
-            with without_adapter(self._unet):
-                yield
-        else:
-            with adapter_scaled(self._unet, scale):
-                yield
+            return
+        with ExitStack() as stack:
+            for part in self._parts.values():
+                stack.enter_context(adapter_scaled(part, scale) if scale else without_adapter(part))
+            yield
 
-    def _encode(self, text: str) -> torch.Tensor:
+    def _encode(self, text: str, scale: float) -> torch.Tensor:
+        """Called where the adapter is at that scale, which is in the key where it changes the text encoder."""
         # alone, so that no other prompt changes its bits
         return self._encoder([text])[0]
 

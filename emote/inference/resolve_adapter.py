@@ -21,8 +21,11 @@ from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest, read_tensor_header
+from emote.util.hints import did_you_mean, nearest
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
+PEFT_FILE = "adapter_model.safetensors"
+SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # of what somebody means as a file
 CONFIG_FILE = "config.yaml"
 BEST = "best-at-step-"  # a folder in a step's, with the adapter that had the lowest held-out loss
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -74,17 +77,19 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     path = Path(run).expanduser()
     if not run:
         raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {known_runs(runs_dir)}")
-    if path.suffix == ".safetensors" and path.is_file():
+    if path.suffix in SUFFIXES and path.is_file():
         return _of_file(path, model)
     for directory in (path, runs_dir / path):
-        if (directory / ADAPTER_FILE).is_file():
-            return _of_file(directory / ADAPTER_FILE, model)
+        if directory.is_dir() and (file := _file_in(directory)):
+            return _of_file(file, model)
     name, _, step = run.partition("/")
     if folder := find_run(run, runs_dir):
         return _of_run(folder, "", model)
     # else a Hub name, whose owner may be called like a run
     if (step.isdigit() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
         return _of_run(folder, step, model)
+    if problem := _mistyped(path):
+        raise ConfigError(f"run={run} {problem}; {known_runs(runs_dir)}")
     if HUB_NAME.fullmatch("/".join(run.split("/")[:2])) and not path.is_absolute():
         return _of_hub(run, runs_dir, model)
     close = nearest_run(run, finished_runs(runs_dir))
@@ -92,6 +97,30 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     raise ConfigError(
         f"run={run} is not a run in {runs_dir}, an adapter file or a Hub name; {hint}{known_runs(runs_dir)}"
     )
+
+
+def _file_in(directory: Path) -> Path | None:
+    """The adapter file of a directory that is no run's."""
+    if (directory / ADAPTER_FILE).is_file():
+        return directory / ADAPTER_FILE
+    if (directory / "steps").is_dir():
+        return None
+    from emote.lora.adapter_file import find_adapter_file  # late: it imports torch
+
+    return find_adapter_file(directory)
+
+
+def _mistyped(path: Path) -> str | None:
+    """What is wrong with what can be a path alone; None where it may be a Hub name."""
+    if path.is_dir():
+        return f"is a directory without an adapter ({ADAPTER_FILE}, adapter_model.safetensors, or another safetensors)"
+    is_file_name = path.suffix in SUFFIXES and len(path.parts) <= 2
+    folder = path.parent
+    near = nearest(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else None
+    if is_file_name or path.is_absolute() or path.parts[:1] == ("..",) or (near and len(path.parts) > 1):
+        reason = did_you_mean(str(folder / near)) if near else ""
+        return f"is not there{reason}" if folder.is_dir() else f"is not there: there is no directory {folder}"
+    return None
 
 
 def list_adapters(runs_dir: Path = Path("runs")) -> list[Adapter]:
@@ -127,7 +156,10 @@ def tensor_hash(file: Path) -> str:
     if not file.is_file():
         raise ConfigError(f"run: {file} is not there any more; choose another run")
     with file.open("rb") as stream:
-        read_tensor_header(stream)
+        try:
+            read_tensor_header(stream)
+        except (ValueError, OverflowError, MemoryError, RecursionError) as error:
+            raise ConfigError(f"run: {file} is damaged: its header cannot be read") from error
         return hash_rest(stream, hashlib.sha256())
 
 
@@ -158,7 +190,7 @@ def _adapter_in(directory: Path) -> Path:
 def _of_file(file: Path, model: ModelConfig | None) -> Adapter:
     """A step's own file knows its run; its best adapter, one folder below, does too; of others the header is read."""
     folder = file.resolve().parent
-    name = folder.name if file.name == ADAPTER_FILE else file.stem
+    name = folder.name if file.name in (ADAPTER_FILE, PEFT_FILE) else file.stem
     described = _config_of(file)
     if not described:
         return _bare(file, name, name, model, None)
@@ -190,8 +222,8 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
     opened = open_adapter(file)
     if opened.problem:
         raise ConfigError(f"run: {file} {opened.problem}")
-    told = base or opened.header.metadata.get("ss_sd_model_name")
-    if model is None and told and HUB_NAME.fullmatch(told):
+    told = base or opened.header.metadata.get("ss_sd_model_name") or opened.described.get("base_model_name_or_path")
+    if model is None and isinstance(told, str) and HUB_NAME.fullmatch(told):
         model = model_named(told)
     elif model is None and opened.base.name in BY_SHAPE:
         model = model_named(BY_SHAPE[opened.base.name])

@@ -113,7 +113,7 @@ def load_adapter_state(unet: nn.Module, state: Mapping[str, torch.Tensor]) -> No
 
 
 @contextmanager
-def adapter_scaled(unet: UNet2DConditionModel, scale: float) -> Iterator[None]:
+def adapter_scaled(unet: nn.Module, scale: float) -> Iterator[None]:
     """Within, the adapter's output is multiplied by `scale`; afterwards it acts as trained."""
     layers = [module for module in unet.modules() if isinstance(module, LoraLayer)]
     for layer in layers:
@@ -126,8 +126,8 @@ def adapter_scaled(unet: UNet2DConditionModel, scale: float) -> Iterator[None]:
 
 
 @contextmanager
-def without_adapter(unet: UNet2DConditionModel) -> Iterator[None]:
-    """Within, the UNet computes what the base model does, bit for bit; afterwards the adapter acts as before."""
+def without_adapter(unet: nn.Module) -> Iterator[None]:
+    """Within, the part computes what the base model's does, bit for bit; afterwards the adapter acts as before."""
     layers = [module for module in unet.modules() if isinstance(module, BaseTunerLayer)]
     # peft's switch also turns gradients off, and on again for every adapter that is active
     before = {name: parameter.requires_grad for name, parameter in trainable(unet).items()}
@@ -153,9 +153,15 @@ def _initial(name: str, shape: torch.Size, lora: LoraConfig) -> torch.Tensor:
     return nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
 
 
+def linear_modules(unet: nn.Module) -> list[str]:
+    """Return the names of all modules that can be targets, adapted or not."""
+    found = [name for name, module in unet.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d, LoraLayer))]
+    return [name for name in found if ".lora_" not in name and not name.endswith(".base_layer")]
+
+
 def _check_targets(unet: nn.Module, targets: list[str]) -> None:
-    modules = [name for name, module in unet.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
-    known = sorted({name for names in TARGET_PRESETS.values() for name in names} | {_tail(name) for name in modules})
+    modules = linear_modules(unet)
+    known = sorted({name for names in TARGET_PRESETS.values() for name in names} | {tail(name) for name in modules})
     complaints = []
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in modules):
@@ -165,8 +171,8 @@ def _check_targets(unet: nn.Module, targets: list[str]) -> None:
         raise ConfigError(f"lora.targets names what no layer of this UNet is called: {'; '.join(complaints)}")
 
 
-def _tail(name: str) -> str:
-    """The last part of a module's name that is not a number: `to_out.0` of `….attn1.to_out.0`."""
+def tail(name: str) -> str:
+    """Return the end of a module's name from its last word on: `to_out.0` of `….attn1.to_out.0`."""
     parts = name.split(".")
     start = len(parts) - 1
     while start > 0 and parts[start].isdigit():

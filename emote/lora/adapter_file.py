@@ -1,13 +1,13 @@
 """What an adapter file is, told by its header alone, and its layers, read from it.
 
-Any LoRA of a Stable Diffusion is read, whoever wrote it; what is something else is named, with what to do. No file is
-ever unpickled.
+Any LoRA of a Stable Diffusion is read, whoever wrote it; what is something else is named, with what to do. A file that
+changes a layer in a way that is not understood is refused as a whole, here and so wherever adapters are used: without
+it the adapter would be another one. No file is ever unpickled.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -18,15 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from emote.lora.base_family import Base, base_of_layers
-from emote.lora.layer_names import ALPHA, DOWN, MAGNITUDE, PARTS, UP, is_kohya, layer_name, split_key
+from emote.lora.description import described_alpha, problem_of, read_description, read_peft_config
+from emote.lora.layer_names import ALPHA, DOWN, MAGNITUDE, PARTS, UP, has_part, is_flat, layer_name, split_key
 from emote.util.errors import ConfigError
+from emote.util.hints import listed
 from emote.util.tensor_file import Header, look
 
-LORA_ADAPTER_METADATA_KEY = "lora_adapter_metadata"  # as diffusers.loaders.lora_base, which takes seconds to import
 SHOWN = 3  # names in a message
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # as diffusers.loaders.lora_base, which takes seconds to import
+PEFT_FILE = "adapter_model.safetensors"
+log = logging.getLogger(__name__)
 
 
 class Format(Enum):
@@ -35,6 +39,8 @@ class Format(Enum):
     diffusers = "diffusers (lora_A, lora_B)"
     diffusers_old = "diffusers, before its release 0.22 (lora.down, lora.up)"
     kohya = "kohya (lora_down, lora_up, alpha)"
+    peft = "peft (base_model.model, adapter_config.json)"
+    original = "ComfyUI or OneTrainer (original names)"
     dora = "DoRA (dora_scale)"
     lycoris = "LyCORIS"
     checkpoint = "whole model"
@@ -43,10 +49,19 @@ class Format(Enum):
 
 # what tensors' names hold → which kind of LyCORIS they are (KohakuBlueleaf/LyCORIS, lycoris/modules)
 LYCORIS = {
-    r"\.hada_": "LoHa", r"\.lokr_": "LoKr", r"\.oft_": "OFT", r"\.lora_mid\.": "LoCon with a core tensor",
-    r"\.on_input$": "IA3", r"\.a1\.weight$": "GLoRA", r"\.diff(_b)?$": "full differences",
+    r"\.hada_": "LoHa", r"\.lokr_": "LoKr", r"\.(oft|boft)_": "OFT", r"\.lora_mid\.": "LoCon with a core tensor",
+    r"\.on_input$": "IA3", r"\.[ab][12]\.weight$": "GLoRA", r"\.diff(_b)?$": "full differences",
+    r"\.[wb]_norm$": "trained norms",
+}  # fmt: skip
+# what else changes a layer, or what it reads
+MORE = {
+    r"\.magnitude$": "the magnitudes of a DoRA under ai-toolkit's name", r"\.bias$": "trained biases",
+    r"\.lora_embedding_[AB]": "tokens' embeddings", r"\.scalar$": "a learned strength of each layer",
+    r"\.modules_to_save\.": "whole modules beside the LoRA",
 }  # fmt: skip
 DORA = re.compile(r"\.dora_scale$")
+# changes no layer: OneTrainer packs the embeddings of trigger words into the file
+EMBEDDING = re.compile(r"bundle_emb\.(.+)\.[a-z_0-9]+$")
 CHECKPOINT = re.compile(
     r"(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\."
     r"|(down_blocks|up_blocks|mid_block)\.[\w.]*\.(conv1|to_q|proj_in)\.weight"
@@ -97,13 +112,20 @@ class Adapter:
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """What a file's header says. `keys`: the names of a layer's tensors by their roles, for every layer."""
+    """What a file's header says. `keys`: the names of a layer's tensors by their roles, for every layer.
+
+    described: peft's settings (see description); beside: whether they lie in a file of their own.
+    embeddings: trigger words whose embeddings are in it and are not used.
+    problem: why it cannot be used, as the end of a sentence that begins with its path.
+    """
 
     path: Path
     header: Header
     format: Format
     keys: dict[str, dict[str, str]]
-    unmapped: list[str]
+    described: dict[str, Any]
+    beside: bool
+    embeddings: list[str]
     problem: str | None
 
     def ranks(self) -> Counter[int]:
@@ -117,47 +139,113 @@ class AdapterFile:
         counts = Counter(name.split(".")[0] for name in self.keys)
         return {part: counts[part] for part in PARTS if counts[part]}
 
+    @property
+    def has_alpha(self) -> bool:
+        """Return whether alpha is stored; without, it is read as the rank."""
+        told = any(key.split(".")[-1] in ("lora_alpha", "alpha_pattern") for key in self.described)
+        return told or any(ALPHA in roles for roles in self.keys.values())
+
     @cached_property
     def base(self) -> Base:
         shapes = self.header.shapes
         return base_of_layers({name: shapes[roles[DOWN]][1] for name, roles in self.keys.items() if DOWN in roles})
 
     def load(self) -> Adapter:
-        """Return the layers. Raises ConfigError where the file is no adapter that is supported, or is not whole."""
+        """Return the layers; what of the file has no effect is logged as a warning.
+
+        Raises ConfigError where the file is no adapter that is supported, or is not whole.
+        """
         if self.problem:
             raise ConfigError(f"{self.path} {self.problem}")
-        described = read_description(self.header.metadata)
         layers = {}
-        with safe_open(str(self.path), framework="pt") as file:
-            for name, roles in sorted(self.keys.items()):
-                down, up = file.get_tensor(roles[DOWN]), file.get_tensor(roles[UP])
-                given = float(file.get_tensor(roles[ALPHA])) if ALPHA in roles else None
-                alpha = given if given is not None else described_alpha(described, name, down.shape[0])
-                magnitude = file.get_tensor(roles[MAGNITUDE]) if MAGNITUDE in roles else None
-                layers[name] = Layer(down, up, alpha, magnitude)
-        broken = [name for name, layer in layers.items() if not (_finite(layer.down) and _finite(layer.up))]
+        try:
+            with safe_open(str(self.path), framework="pt") as file:
+                for name, roles in sorted(self.keys.items()):
+                    down, up = file.get_tensor(roles[DOWN]), file.get_tensor(roles[UP])
+                    given = float(file.get_tensor(roles[ALPHA])) if ALPHA in roles else None
+                    alpha = given if given is not None else described_alpha(self.described, name, down.shape[0])
+                    magnitude = file.get_tensor(roles[MAGNITUDE]) if MAGNITUDE in roles else None
+                    layers[name] = Layer(down, up, alpha, magnitude)
+        except (OSError, SafetensorError) as error:
+            raise ConfigError(f"{self.path} cannot be read: {error}") from error
+        broken = [name for name, layer in layers.items() if not _is_finite(layer)]
         if broken:
             raise ConfigError(f"{self.path} is broken: {len(broken)} layers hold NaN or infinity, such as {broken[0]}")
+        for note in self._notes():
+            log.warning("%s %s", self.path, note)
         return Adapter(layers, self.base, self.format, self.header.metadata)
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.embeddings:
+            notes.append(
+                f"has embeddings of words ({listed(self.embeddings)}), which are not used: these words do less"
+            )
+        if self.format is Format.peft and not self.has_alpha:
+            notes.append("has no adapter_config.json beside it, so its alpha is not known and is read as the rank")
+        return notes
+
+
+def find_adapter_file(path: Path) -> Path | None:
+    """Return the adapter file that a path names, itself or by its directory; None where a directory has none.
+
+    Of a directory: diffusers' file, else peft's, else the one safetensors file in it. Raises ConfigError where it holds
+    several, or several of peft's directories.
+    """
+    if path.is_file():
+        return path
+    for name in (DIFFUSERS_FILE, PEFT_FILE):
+        if (path / name).is_file():
+            return path / name
+    parts = [part for part in PARTS if (path / part / PEFT_FILE).is_file()]
+    if len(parts) == 1:
+        return path / parts[0] / PEFT_FILE
+    if parts:
+        raise ConfigError(
+            f"{path} has an adapter for each of {', '.join(parts)}; only one file is read: name one of them"
+        )
+    if (path / "model_index.json").is_file():
+        return None  # a base model's
+    files = sorted(path.glob("*.safetensors"))
+    if len(files) > 1:
+        raise ConfigError(f"{path} has {len(files)} safetensors files; name one of {listed(f.name for f in files)}")
+    if not files and (path / "adapter_model.bin").is_file():
+        look(path / "adapter_model.bin")  # a pickle, which is refused unread
+    return files[0] if files else None
 
 
 def open_adapter(path: Path) -> AdapterFile:
     """Look at a file. Raises ConfigError where it is no whole safetensors file; `problem` says what else is wrong."""
     header = look(path)
-    names = header.shapes.keys()
     keys: dict[str, dict[str, str]] = {}
-    unmapped, as_named = [], set()
-    for key in sorted(names):
+    others: list[str] = []
+    twice: list[str] = []
+    as_named: set[str] = set()
+    for key in sorted(header.shapes):
         split = split_key(key)
-        layer = layer_name(split[0]) if split else None
+        layer = layer_name(_with_part(split[0], path)) if split else None
         if split is None or layer is None:
-            unmapped.append(key)
+            others.append(key)
             continue
-        keys.setdefault(layer, {})[split[1]] = key
+        if split[1] in keys.setdefault(layer, {}):
+            twice.append(layer)
+        keys[layer][split[1]] = key
         as_named.add(split[0])
-    kind = _format(names, as_named)
-    problem = _problem(kind, header, keys, unmapped)
-    return AdapterFile(path, header, kind, keys, unmapped, problem)
+    embeddings = sorted({found[1] for key in others if (found := EMBEDDING.match(key))})
+    others = [key for key in others if not EMBEDDING.match(key)]
+    kind = _format(header.shapes, as_named)
+    described: dict[str, Any] = {}
+    beside = None
+    try:
+        beside = read_peft_config(path.parent) if path.name == PEFT_FILE or kind is Format.peft else None
+        described = read_description(header.metadata) if beside is None else beside
+        problem = _problem(kind, header, keys, others, twice)
+    except ConfigError as error:
+        problem = f"cannot be used: {error}"
+    if problem is None:
+        ranks = {name: header.shapes[roles[DOWN]][1][0] for name, roles in keys.items()}
+        problem = problem_of(described, ranks, {name for name, roles in keys.items() if MAGNITUDE in roles})
+    return AdapterFile(path, header, kind, keys, described, beside is not None, embeddings, problem)
 
 
 def read_adapter(path: Path) -> Adapter:
@@ -165,56 +253,41 @@ def read_adapter(path: Path) -> Adapter:
     return open_adapter(path).load()
 
 
-def read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """peft's settings as diffusers keeps them in a header, under `unet.…` and `text_encoder.…`; {} where it has none.
-
-    Raises ConfigError where they cannot be read, because alpha would be lost.
-    """
-    try:
-        described = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY) or "{}")
-    except ValueError as error:
-        raise ConfigError(f"{LORA_ADAPTER_METADATA_KEY} in its header is not JSON: {error}") from error
-    return described if isinstance(described, dict) else {}
+def _with_part(name: str, path: Path) -> str:
+    """peft keeps an adapter of each part in a directory of its own, called like it, under the same names."""
+    folder = path.parent.name
+    return f"{folder}.{name}" if path.name == PEFT_FILE and folder in PARTS and not has_part(name) else name
 
 
-def described_alpha(described: Mapping[str, Any], name: str, rank: int) -> float:
-    """Return a layer's alpha by peft's settings; alpha = rank without any, as diffusers has it."""
-    alpha = float(setting(described, name, "lora_alpha", "alpha_pattern", rank))
-    # rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank
-    return alpha * math.sqrt(rank) if described.get(f"{name.split('.')[0]}.use_rslora") else alpha
+def _is_finite(layer: Layer) -> bool:
+    tensors = (layer.down, layer.up, torch.tensor(layer.alpha), layer.magnitude)
+    return all(bool(torch.isfinite(tensor.float()).all()) for tensor in tensors if tensor is not None)
 
 
-def setting(described: Mapping[str, Any], name: str, key: str, pattern_key: str, default: Any) -> Any:
-    """Return what peft's settings say for a layer: by the first of the patterns that fits its name, else for all."""
-    part, module = name.split(".", 1)
-    for pattern, value in (described.get(f"{part}.{pattern_key}") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):  # peft.utils.other.get_pattern_key
-            return value
-    return described.get(f"{part}.{key}", default)
-
-
-def _finite(tensor: torch.Tensor) -> bool:
-    return bool(torch.isfinite(tensor.float()).all())
-
-
-def _format(names: Any, layers: set[str]) -> Format:
+def _format(names: Mapping[str, Any], layers: set[str]) -> Format:
     if any(DORA.search(name) for name in names):
         return Format.dora
     if any(re.search(marker, name) for name in names for marker in LYCORIS):
         return Format.lycoris
-    if any(is_kohya(layer) for layer in layers):
+    if any(is_flat(layer) for layer in layers):
         return Format.kohya
-    if any(name.endswith(".lora_A.weight") for name in names):
+    if any(layer.startswith("base_model.model.") for layer in layers):
+        return Format.peft
+    if any(re.match(r"((model\.)?diffusion_model\.)?(input|output|middle)_block|diffusion_model\.", x) for x in layers):
+        return Format.original
+    if any(re.search(r"\.lora_A\.(default\.)?weight$", name) for name in names):
         return Format.diffusers
     if layers:
         return Format.diffusers_old
     return Format.checkpoint if any(CHECKPOINT.match(name) for name in names) else Format.unknown
 
 
-def _problem(kind: Format, header: Header, keys: dict[str, dict[str, str]], unmapped: list[str]) -> str | None:
-    """Why a file cannot be used, as the end of a sentence that begins with its path."""
+def _problem(
+    kind: Format, header: Header, keys: dict[str, dict[str, str]], others: list[str], twice: list[str]
+) -> str | None:
+    """Return why a file cannot be used; None where it can. others: tensors that are of no known layer, or no LoRA's."""
     if kind is Format.lycoris:
-        found = sorted({what for marker, what in LYCORIS.items() for name in header.shapes if re.search(marker, name)})
+        found = _kinds(header.shapes, LYCORIS)
         return f"is a LyCORIS file ({', '.join(found)}), which is not supported: only plain LoRA is"
     if kind is Format.dora:
         return (
@@ -224,17 +297,46 @@ def _problem(kind: Format, header: Header, keys: dict[str, dict[str, str]], unma
     if kind is Format.checkpoint:
         return "is a whole model and no adapter; it belongs into model="
     if not keys:
-        example = f"; it holds {', '.join(unmapped[:SHOWN])}{', …' if len(unmapped) > SHOWN else ''}" * bool(unmapped)
-        other = any(split_key(key) for key in unmapped)
-        return f"is {'a LoRA of no Stable Diffusion' if other else 'no adapter'}{example}"
-    try:
-        read_description(header.metadata)
-    except ConfigError as error:
-        return f"cannot be used: {error}"
+        other = any(split_key(key) for key in others)
+        what = "a LoRA of no Stable Diffusion" if other else "no adapter"
+        return f"is {what}{'; it holds ' * bool(others)}{listed(others)}"
+    if others:
+        kinds = _kinds(others, MORE) or ["layers that no Stable Diffusion has"] * all(map(split_key, others))
+        named = f" ({', '.join(kinds)})" if kinds else ""
+        return (
+            f"holds {len(others)} tensors beside its LoRA that are not understood{named}, such as {listed(others)}; "
+            "without them it would be another adapter, so it is not read"
+        )
+    return _not_whole(header, keys, twice)
+
+
+def _not_whole(header: Header, keys: dict[str, dict[str, str]], twice: list[str]) -> str | None:
+    if twice:
+        return f"is damaged: it holds {listed(twice)} twice, under two names"
+    for role, part in ((role, part) for role in (ALPHA, MAGNITUDE) for part in PARTS):
+        own = [name for name in keys if name.startswith(f"{part}.")]
+        lacking = [name for name in own if role not in keys[name]]
+        if 0 < len(lacking) < len(own):
+            return f"is not whole: {len(lacking)} of {len(own)} layers have no {role}, such as {listed(lacking, 1)}"
     for name, roles in keys.items():
         if DOWN not in roles or UP not in roles:
             return f"is not whole: {name} has {' and '.join(sorted(roles))} alone"
-        down, up = header.shapes[roles[DOWN]][1], header.shapes[roles[UP]][1]
+        entries = {role: header.shapes[key] for role, key in roles.items()}
+        if whole := [
+            role for role in (DOWN, UP, MAGNITUDE) if role in entries and not entries[role][0].is_floating_point
+        ]:
+            return (
+                f"is damaged: {whole[0]} of {name} holds whole numbers ({entries[whole[0]][0]}), a LoRA has fractions"
+            )
+        down, up = entries[DOWN][1], entries[UP][1]
         if len(down) not in (2, 4) or len(up) != len(down) or down[0] != up[1] or not down[0] or set(up[2:]) - {1}:
             return f"is not whole: the matrices of {name}, {list(up)} and {list(down)}, cannot be multiplied"
+        if ALPHA in entries and torch.Size(entries[ALPHA][1]).numel() != 1:
+            return f"is damaged: alpha of {name} is no single number, its shape is {list(entries[ALPHA][1])}"
+        if MAGNITUDE in entries and torch.Size(entries[MAGNITUDE][1]).numel() != up[0]:
+            return f"is damaged: {name} has magnitudes {list(entries[MAGNITUDE][1])} for {up[0]} rows"
     return None
+
+
+def _kinds(names: Mapping[str, Any] | list[str], markers: Mapping[str, str]) -> list[str]:
+    return sorted({what for marker, what in markers.items() for name in names if re.search(marker, name)})

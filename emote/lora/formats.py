@@ -1,7 +1,7 @@
-"""Write adapter files (diffusers' own, and the one that kohya's scripts, ComfyUI and A1111 read), and load them.
+"""Write adapter files: diffusers' own, and the one that kohya's scripts, ComfyUI and A1111 read.
 
 Both are safetensors, written atomically, and the same adapter gives the same bytes. What a file holds is read by
-adapter_file.
+adapter_file and put to use by loading.
 """
 
 from __future__ import annotations
@@ -10,34 +10,24 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
-from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft.utils import get_peft_model_state_dict
 
 from emote.config import LoraConfig
 from emote.lora.adapter import NAME, effective_alpha
-from emote.lora.adapter_file import (
-    LORA_ADAPTER_METADATA_KEY,
-    SHOWN,
-    Adapter,
-    Format,
-    Layer,
-    described_alpha,
-    read_adapter,
-    read_description,
-    setting,
-)
+from emote.lora.adapter_file import DIFFUSERS_FILE as DIFFUSERS_FILE
+from emote.lora.adapter_file import Adapter, Format, Layer
 from emote.lora.base_family import LABELS, OTHER, Base, base_of_unet
+from emote.lora.description import LORA_ADAPTER_METADATA_KEY, described_alpha, read_description, setting
 from emote.lora.layer_names import PARTS, kohya_name
 from emote.util.errors import ConfigError
 from emote.util.tensor_file import content_hash, write_tensors
 from emote.util.tensor_file import read_metadata as read_metadata
 
-DIFFUSERS_FILE = LORA_WEIGHT_NAME_SAFE  # pytorch_lora_weights.safetensors
 # in a kohya file: the header of the diffusers file that it was made from, as JSON
 DIFFUSERS_HEADER = "diffusers_header"
 # What peft's LoraConfig is besides ranks, alphas and layers, spelled out for readers that ask without a default. No key
@@ -59,8 +49,8 @@ def save_kohya(unet: UNet2DConditionModel, path: Path, lora: LoraConfig, metadat
     return write_kohya(take_out(unet, lora), Path(path), metadata)
 
 
-def take_out(unet: UNet2DConditionModel, lora: LoraConfig) -> Adapter:
-    """A copy of the UNet's adapter, float32 on the CPU."""
+def take_out(unet: UNet2DConditionModel, lora: LoraConfig, text: Mapping[str, Layer] = MappingProxyType({})) -> Adapter:
+    """Return a copy of the UNet's adapter, float32 on the CPU; text: layers of the text encoders that belong to it."""
     state = get_peft_model_state_dict(unet, adapter_name=NAME)
     modules = sorted({name.split(".lora_")[0] for name in state})
     layers = {}
@@ -70,7 +60,7 @@ def take_out(unet: UNet2DConditionModel, lora: LoraConfig) -> Adapter:
         if magnitude is not None:
             magnitude = magnitude.detach().to("cpu", torch.float32, copy=True)
         layers[f"unet.{module}"] = Layer(down.contiguous(), up.contiguous(), effective_alpha(lora), magnitude)
-    return Adapter(layers, base_of_unet(unet.config))
+    return Adapter(layers | dict(text), base_of_unet(unet.config))
 
 
 def write_diffusers(adapter: Adapter, path: Path) -> Path:
@@ -105,40 +95,7 @@ def write_kohya(adapter: Adapter, path: Path, metadata: Mapping[str, str] | None
     return write_tensors(path, tensors, _kohya_header(adapter, path, content_hash(tensors)) | dict(metadata or {}))
 
 
-def load_for_sampling(unet: UNet2DConditionModel, path: Path) -> None:
-    """Add the adapter of a file of any format (or of a directory with diffusers' one) to a fresh UNet.
-
-    Its weights stay float32 whatever the UNet's dtype is; it is frozen and named `default`.
-    Raises ConfigError where the file is missing, is no adapter, or belongs to another base model.
-    """
-    path = Path(path)
-    file = path / DIFFUSERS_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise ConfigError(f"there is no adapter at {path}")
-    adapter = read_adapter(file)
-    if any(not name.startswith("unet.") for name in adapter.layers):
-        raise ConfigError(f"{file} adapts the text encoder too, which this model keeps as it is")
-    _check_fits(unet, adapter, file)
-    was_training = unet.training
-    given = {}
-    for name, layer in adapter.layers.items():
-        given[f"{name}.lora_A.weight"], given[f"{name}.lora_B.weight"] = layer.down, layer.up
-        if layer.magnitude is not None:
-            given[f"{name}.lora_magnitude_vector"] = layer.magnitude
-    StableDiffusionPipeline.load_lora_into_unet(
-        dict(given), network_alphas=None, unet=unet, adapter_name=NAME, metadata=_described(adapter.layers)
-    )
-    unet.train(was_training)
-    unet.requires_grad_(False)
-    for name, parameter in unet.named_parameters():
-        if f".{NAME}." in name:
-            # peft rounds to the dtype of the frozen weights: put the file's own numbers back
-            plain = name.replace(f".{NAME}.", ".").replace(".lora_magnitude_vector.weight", ".lora_magnitude_vector")
-            own = given[f"unet.{plain}"]
-            parameter.data = own.to(parameter.device, torch.float32, copy=True)  # the file is mapped, and may change
-
-
-def _described(layers: Mapping[str, Layer]) -> dict[str, Any]:
+def describe(layers: Mapping[str, Layer]) -> dict[str, Any]:
     """peft's settings for each part: the most frequent rank and alpha, and the layers that have others.
 
     The patterns stand there even where they are empty: diffusers before 0.40 reads them unasked. Dropout is none
@@ -171,7 +128,7 @@ def _diffusers_header(adapter: Adapter) -> dict[str, str]:
     kept = _kept_header(told.pop(DIFFUSERS_HEADER, None), adapter.layers)
     if kept is not None:
         return kept
-    return told | {LORA_ADAPTER_METADATA_KEY: json.dumps(_described(adapter.layers), indent=2, sort_keys=True)}
+    return told | {LORA_ADAPTER_METADATA_KEY: json.dumps(describe(adapter.layers), indent=2, sort_keys=True)}
 
 
 def _kept_header(text: str | None, layers: Mapping[str, Layer]) -> dict[str, str] | None:
@@ -222,16 +179,3 @@ def _alpha_tensor(layer: Layer) -> torch.Tensor:
     """A scalar in the dtype of the layer's matrices, as kohya's scripts have it, but never less exact than float32."""
     alpha, exact = torch.tensor(layer.alpha, dtype=layer.down.dtype), torch.tensor(layer.alpha, dtype=torch.float32)
     return alpha if float(alpha) == float(exact) else exact
-
-
-def _check_fits(unet: UNet2DConditionModel, adapter: Adapter, file: Path) -> None:
-    weights = {name: module.weight.shape for name, module in unet.named_modules() if hasattr(module, "weight")}
-    wrong = []
-    for name, layer in adapter.layers.items():
-        shape = weights.get(name.removeprefix("unet."))
-        down, up = layer.down.shape, layer.up.shape
-        if shape is None or len(shape) != len(down) or shape[0] != up[0] or shape[1:] != down[1:]:
-            wrong.append(name)
-    if wrong:
-        named = f" ({', '.join(wrong[:SHOWN])}{', …' if len(wrong) > SHOWN else ''} do not fit)"
-        raise ConfigError(f"{file} was made for another base model{named}")

@@ -1,8 +1,10 @@
 """What adapter files call the layers that they change, and one name for each: `unet.….attn1.to_q`.
 
 The one name is the part of the pipeline (unet, text_encoder, text_encoder_2) and the module's name in diffusers or
-transformers, `text_model.` included. Files are by diffusers (three generations), or by kohya's scripts
-(kohya-ss/sd-scripts, networks/lora.py), which put `_` for `.` and take SDXL's UNet by its original names.
+transformers, `text_model.` included. Files are by diffusers (three generations); by peft, which puts
+`base_model.model.` before a module; by kohya's scripts (kohya-ss/sd-scripts, networks/lora.py) and LyCORIS, which put
+`_` for `.`, the former taking SDXL's UNet by its original names; or by ComfyUI and OneTrainer, which take every UNet by
+its original names.
 """
 
 from __future__ import annotations
@@ -12,9 +14,18 @@ import re
 from emote.models.original_names import SDXL
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
-KOHYA_PREFIXES = {
+# where `_` stands for `.`; None: LyCORIS wraps any model under one prefix
+FLAT_PREFIXES = {
     "lora_unet_": "unet", "lora_te_": "text_encoder", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
+    "lycoris_": None,
 }  # fmt: skip
+# ComfyUI's and OneTrainer's; the names of diffusers' parts stand for themselves
+DOTTED_PREFIXES = {
+    "diffusion_model.": "unet", "model.diffusion_model.": "unet",
+    "text_encoders.clip_l.transformer.": "text_encoder", "text_encoders.clip_h.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
+} | {f"{part}.": part for part in PARTS}  # fmt: skip
+WRAPPERS = re.compile(r"(base_model\.model|_orig_mod)\.")  # peft's model and torch.compile's
 
 DOWN, UP, ALPHA, MAGNITUDE = "down", "up", "alpha", "magnitude"
 # how a tensor's name ends → what it is to its layer
@@ -39,6 +50,8 @@ _UNET = re.compile(rf"{_BLOCK}\.({'|'.join(_INSIDE)})|conv_in|conv_out|(time|add
 _TEXT = re.compile(
     r"text_model\.encoder\.layers\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])|text_projection"
 )  # fmt: skip
+_IN_TEXT = re.compile(r"(text_model\.)?encoder\.layers\.|text_projection$")
+_ORIGINAL = re.compile(r"(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)\.")
 # every word with `_` inside it, so that the other ones stand for dots
 _WORDS = (
     "down_blocks", "up_blocks", "mid_block", "transformer_blocks", "to_q", "to_k", "to_v", "to_out", "proj_in",
@@ -54,19 +67,32 @@ _TEXT_OLD = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "ou
 
 def split_key(key: str) -> tuple[str, str] | None:
     """(the layer as the file names it, its role) of a tensor; None for a tensor that no LoRA has."""
+    key = re.sub(r"(\.lora_[AB])\.default(\.weight)$", r"\1\2", key)  # peft's own name of an adapter, left in
     for ending, role in ROLES.items():
         if key.endswith(ending):
             return key.removesuffix(ending), role
     return None
 
 
-def is_kohya(name: str) -> bool:
-    return name.startswith(tuple(KOHYA_PREFIXES))
+def is_flat(name: str) -> bool:
+    """Return whether `_` stands for `.` in the name, as kohya's scripts and LyCORIS have it."""
+    return name.startswith(tuple(FLAT_PREFIXES))
+
+
+def has_part(name: str) -> bool:
+    """Return whether a layer's name in a file says which part of the pipeline it is of."""
+    return name.startswith((*FLAT_PREFIXES, *DOTTED_PREFIXES))
 
 
 def layer_name(name: str) -> str | None:
     """Return the one name of a layer for what a file names it; None where it names no layer of a Stable Diffusion."""
-    return _from_kohya(name) if is_kohya(name) else _from_diffusers(name)
+    name = WRAPPERS.sub("", name).replace(".processor.", ".")
+    prefixes: dict[str, str | None] = FLAT_PREFIXES if is_flat(name) else dict(DOTTED_PREFIXES)
+    prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+    module = _with_dots(name.removeprefix(prefix)) if is_flat(name) else name.removeprefix(prefix)
+    # the oldest files, and those of one part alone, have the part's own names
+    part = prefixes.get(prefix) or ("text_encoder" if _IN_TEXT.match(module) else "unet")
+    return _checked(part, _unet_name(module) if part == "unet" else _text_name(module))
 
 
 def kohya_name(layer: str, *, sdxl: bool = False) -> str:
@@ -79,30 +105,21 @@ def kohya_name(layer: str, *, sdxl: bool = False) -> str:
     return f"lora_te{number}_{module.replace('.', '_')}"
 
 
-def _from_kohya(name: str) -> str | None:
-    prefix = next(prefix for prefix in KOHYA_PREFIXES if name.startswith(prefix))
-    part, module = KOHYA_PREFIXES[prefix], _with_dots(name.removeprefix(prefix))
-    if part == "unet" and re.match(r"(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)\.", module):
+def _unet_name(module: str) -> str:
+    """The module by diffusers' names, whatever it is named by; as it is where it is named by neither."""
+    if _ORIGINAL.match(module):
         try:
-            module = SDXL.to_diffusers(module)  # Stable Diffusion 1 and 2 have as many layers a block
+            return SDXL.to_diffusers(module)  # Stable Diffusion 1 and 2 have as many layers a block
         except ValueError:
-            return None
-    return _checked(part, module)
+            return module
+    return f"{module}.0" if module.endswith(".to_out") else module
 
 
-def _from_diffusers(name: str) -> str | None:
-    name = name.replace(".processor.", ".")
-    part, _, module = name.partition(".")
-    if part not in PARTS:
-        part, module = "unet", name  # the oldest files have the UNet's own names
+def _text_name(module: str) -> str:
     before, _, last = module.rpartition(".")
-    if part == "unet" and last == "to_out":
-        module = f"{module}.0"
-    elif part != "unet":
-        module = f"{before}.{_TEXT_OLD[last]}" if last in _TEXT_OLD else module
-        # transformers has dropped the level `text_model` in its own names
-        module = f"text_model.{module}" if module.startswith("encoder.") else module
-    return _checked(part, module)
+    module = f"{before}.{_TEXT_OLD[last]}" if last in _TEXT_OLD else module
+    # transformers has dropped the level `text_model` in its own names
+    return f"text_model.{module}" if module.startswith("encoder.") else module
 
 
 def _checked(part: str, module: str) -> str | None:

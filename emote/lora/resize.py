@@ -27,17 +27,18 @@ class Cost:
     worst_layer: str
 
 
-def reduce_rank(adapter: Adapter, rank: int, track: Track = iter) -> Adapter:
+def reduce_rank(adapter: Adapter, rank: int, track: Track = iter, dtype: torch.dtype | None = None) -> Adapter:
     """Return each layer's best approximation of that rank (Eckart and Young), with alpha = rank.
 
-    A layer of no larger rank stays as it is, bit for bit. Raises ConfigError for a DoRA.
+    A layer of no larger rank stays as it is, bit for bit. dtype: of the matrices that are computed; None: as they were.
+    Raises ConfigError for a DoRA.
     """
     adapter.check_plain("reduced")
     layers = dict(adapter.layers)
     for name in track(sorted(layers)):
         layer = layers[name]
         if layer.rank > rank:
-            layers[name] = _reduced(layer, rank)
+            layers[name] = _reduced(layer, rank, dtype or layer.down.dtype)
     told = {key: text for key, text in adapter.metadata.items() if key not in OF_THE_RANK}
     return replace(adapter, layers=layers, metadata=told)
 
@@ -87,7 +88,7 @@ def _is_same(one: Layer, other: Layer) -> bool:
     return one.alpha == other.alpha and torch.equal(one.down, other.down) and torch.equal(one.up, other.up)
 
 
-def _reduced(layer: Layer, rank: int) -> Layer:
+def _reduced(layer: Layer, rank: int, dtype: torch.dtype) -> Layer:
     left, left_triangle = torch.linalg.qr(layer.up.flatten(1).double() * layer.scale)
     right, right_triangle = torch.linalg.qr(layer.down.flatten(1).double().T)
     u, singular, vh = torch.linalg.svd(left_triangle @ right_triangle.T)
@@ -95,8 +96,8 @@ def _reduced(layer: Layer, rank: int) -> Layer:
     up = (left @ u[:, :rank]) * root
     down = root[:, None] * (vh[:rank] @ right.T)
     return Layer(
-        down.reshape(rank, *layer.down.shape[1:]).to(layer.down.dtype),
-        up.reshape(layer.up.shape[0], rank, *layer.up.shape[2:]).to(layer.up.dtype),
+        down.reshape(rank, *layer.down.shape[1:]).to(dtype),
+        up.reshape(layer.up.shape[0], rank, *layer.up.shape[2:]).to(dtype),
         float(rank),
     )
 

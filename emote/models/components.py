@@ -18,8 +18,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from emote.models.locate import locate as locate  # the first step of loading
 from emote.models.single_file import OneFile, load_part
+from emote.models.weights import VARIANTS, weight_files
 from emote.models.weights import fingerprint as fingerprint
-from emote.models.weights import weight_files
 from emote.util.errors import ConfigError
 
 Device = torch.device | str
@@ -71,10 +71,12 @@ def build_empty(kind: Any, path: Path, part: str, dtype: torch.dtype) -> Any:
 def load_scheduler(path: Path) -> DDPMScheduler:
     """The noise schedule of training; whichever sampler the model ships with has the same betas.
 
-    Nothing is clipped when it samples: latents are not confined to [-1, 1].
+    A single file's own markers win over the configuration that is taken for it. Nothing is clipped when it samples:
+    latents are not confined to [-1, 1].
     """
+    own = path.schedule if isinstance(path, OneFile) else {}
     return _load(
-        path, "scheduler", lambda: DDPMScheduler.from_pretrained(path, subfolder="scheduler", clip_sample=False)
+        path, "scheduler", lambda: DDPMScheduler.from_pretrained(path, subfolder="scheduler", clip_sample=False, **own)
     )
 
 
@@ -122,7 +124,7 @@ def _load_weights(kind: Any, path: Path, part: str, dtype: torch.dtype, variant:
         return _load(path.file, part, lambda: load_part(kind, path, part, dtype)).requires_grad_(False)
     # the keyword for the dtype differs between transformers' versions
     keywords = {} if kind in TEXT_ENCODERS.values() else {"torch_dtype": dtype}
-    chosen = variant if variant and f".{variant}" in files[0].name else None
+    chosen = next((v for v in (variant, *VARIANTS) if v and f".{v}" in files[0].name), None)
     model, info = _load(
         path,
         part,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -14,7 +12,8 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 
 from emote.config import ModelConfig
 from emote.models.single_file import PUBLISHED, SUFFIXES, OneFile
-from emote.models.weights import STEMS, weight_files, weighted_parts
+from emote.models.supported import check_supported, read_config
+from emote.models.weights import STEMS, VARIANTS, weight_files, weighted_parts
 from emote.util.errors import ConfigError
 from emote.util.places import TRAIN, bundled
 
@@ -35,12 +34,13 @@ def locate(model: ModelConfig) -> Path:
     Raises ConfigError, of at most two lines, where it is not to be had or is another kind of model.
     """
     if found := _on_this_machine(model.path):
-        return check(found if found.is_dir() else OneFile.of(_configuration(model), found), model.variant)
+        base = found if found.is_dir() else OneFile.of(_configuration(model), found)
+        return check(base, model.variant, model.path)
     if model.path.endswith(SUFFIXES):
         raise ConfigError(f"model.path={model.path}: there is no such file here\n{HERE_WORKS}")
     if not HUB_NAME.fullmatch(model.path):
         raise ConfigError(f"model.path={model.path} is neither a directory here nor a Hub name\n{HERE_WORKS}")
-    return check(_from_hub(model), model.variant)
+    return check(_from_hub(model), model.variant, model.path)
 
 
 def with_tokenizer(model: ModelConfig) -> Path:
@@ -70,13 +70,16 @@ def _configuration(model: ModelConfig) -> Path:
     return _from_hub(replace(model, path=model.config, variant=None), "model.config", weights=False)
 
 
-def check(path: Path, variant: str | None = None) -> Path:
-    """`path`, if it is a Stable Diffusion in diffusers' layout with safetensors weights; else raises ConfigError."""
+def check(path: Path, variant: str | None = None, name: str = "") -> Path:
+    """Return `path`, if it is a Stable Diffusion that can be trained, in diffusers' layout with safetensors weights.
+
+    name: what the user calls it. Else raises ConfigError, with the reason.
+    """
     if not (path / "model_index.json").is_file():
         files = sorted(path.glob("*.safetensors"))
         hint = f"; for the single file in it set model.path={files[0]}" if files else ""
         raise ConfigError(f"model.path: {path} is not a diffusers model: it has no model_index.json{hint}")
-    kind = str(_read(path / "model_index.json").get("_class_name", ""))
+    kind = str(read_config(path / "model_index.json").get("_class_name", ""))
     if not kind.startswith("StableDiffusion") or "StableDiffusion3" in kind:
         raise ConfigError(f"model.path: {path} is a {kind or 'pipeline of no known kind'}, not a Stable Diffusion")
     lacking = [part for part in (PARTS_XL if "XL" in kind else PARTS) if not (path / part).is_dir()]
@@ -87,11 +90,12 @@ def check(path: Path, variant: str | None = None) -> Path:
     unweighted = [part for part in weighted_parts(path) if not weight_files(path, part, variant)]
     if unweighted:
         raise ConfigError(f"model.path: {path} has no safetensors weights for {', '.join(unweighted)}")
-    channels = _read(path / "unet" / "config.json").get("in_channels", 4)
-    latent_channels = _read(path / "vae" / "config.json").get("latent_channels", 4)
+    channels = read_config(path / "unet" / "config.json").get("in_channels", 4)
+    latent_channels = read_config(path / "vae" / "config.json").get("latent_channels", 4)
     if channels != latent_channels:
         what = "an inpainting model" if channels == latent_channels * 2 + 1 else "made for other inputs"
         raise ConfigError(f"model.path: {path} is {what} (its UNet has {channels} input channels); use the base model")
+    check_supported(path, "" if isinstance(path, OneFile) else name)
     return path
 
 
@@ -107,10 +111,10 @@ def _from_hub(model: ModelConfig, key: str = "model.path", *, weights: bool = Tr
     try:
         if not weights:
             return _snapshot(model, [], cached=problem is not None)
-        path = _snapshot(model, _weight_patterns(model.variant), cached=problem is not None)
-        # parts without that variant
-        if any(not weight_files(path, part, model.variant) for part in weighted_parts(path)):
-            path = _snapshot(model, _weight_patterns(None), cached=problem is not None)
+        for variant in dict.fromkeys((model.variant, None, *VARIANTS)):  # some parts, or models, have another one alone
+            path = _snapshot(model, _weight_patterns(variant), cached=problem is not None)
+            if all(weight_files(path, part, model.variant) for part in weighted_parts(path)):
+                break
     except Exception as error:
         missing = _what_is_missing(f"{key}={model.path}", model, problem or error)
         raise ConfigError(f"{missing}\n{HERE_WORKS}") from error
@@ -147,11 +151,3 @@ def _what_is_missing(name: str, model: ModelConfig, error: Exception) -> str:
         return f"{name} is neither a directory here nor a model of the Hub that you may read"
     reason = (str(error) or type(error).__name__).splitlines()[0][:100]
     return f"{name} is not on this machine, and the Hub cannot be reached ({reason})"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.path: {file} cannot be read: {error}") from error
-    return values if isinstance(values, dict) else {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from emote.models.components import Device, encode_prompts, load_text_encoder, load_tokenizer, tokenize
@@ -17,16 +18,19 @@ class PromptEncoder:
     """The frozen text encoders of a base model, in float32. Raises ConfigError where they cannot be loaded whole.
 
     tokenizer: of the first encoder; XL's second one cuts text in the same places.
+    encoders: by their names in a pipeline.
     """
 
     def __init__(self, path: Path, device: Device = "cpu", *, variant: str | None = None) -> None:
         self.tokenizer = load_tokenizer(path)
         self._first = load_text_encoder(path, torch.float32, device, variant=variant)
+        self.encoders: dict[str, nn.Module] = {"text_encoder": self._first}
         self._second: tuple[CLIPTokenizer, CLIPTextModelWithProjection] | None = None
         self._empty_is_zero = False
         if (Path(path) / "text_encoder_2").is_dir():
             second = load_text_encoder(path, torch.float32, device, variant=variant, part="text_encoder_2")
             self._second = load_tokenizer(path, "tokenizer_2"), second
+            self.encoders["text_encoder_2"] = second
             index = json.loads((Path(path) / "model_index.json").read_text(encoding="utf-8"))
             self._empty_is_zero = bool(index.get("force_zeros_for_empty_prompt", True))
 

@@ -16,8 +16,9 @@ from safetensors import safe_open
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from emote.models.supported import check_single_file, marks_of
 from emote.util.errors import ConfigError
-from emote.util.tensor_file import look
+from emote.util.tensor_file import Header, look
 
 PUBLISHED = Path(__file__).resolve().parent / "published"
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # of what somebody means as a single file
@@ -31,25 +32,30 @@ PREFIXES = {
 
 
 class OneFile(type(Path())):  # type: ignore[misc]
-    """The directory of a base model's configuration and tokenizer, whose weights lie in one file elsewhere."""
+    """The directory of a base model's configuration and tokenizer, whose weights lie in one file elsewhere.
+
+    schedule: what the file's own markers say of the noise it was trained with, as a scheduler's settings.
+    """
 
     file: Path
+    schedule: dict[str, Any]
 
     @classmethod
     def of(cls, configuration: Path, file: Path) -> OneFile:
         """Both paths, once the file's header says that its weights are of such a model; else raises ConfigError."""
-        check(file, published=configuration.parent == PUBLISHED)
+        header = look(file)
+        check(file, header, configuration)
         base = cls(configuration)
-        base.file = file
+        base.file, base.schedule = file, marks_of(header)
         return base
 
 
-def check(file: Path, published: bool) -> None:
+def check(file: Path, header: Header, configuration: Path) -> None:
     """Raises ConfigError for what is no Stable Diffusion with all of its parts, without reading a weight.
 
-    published: whether SD 1.5's configuration is taken for granted, which other versions do not have.
+    configuration: where it is SD 1.5's, which is taken where none is named, other versions are refused.
     """
-    shapes = look(file).shapes
+    shapes, published = header.shapes, configuration.parent == PUBLISHED
     name = f"model.path: {file}"
     if any("lora" in key for key in shapes):
         raise ConfigError(f"{name} is an adapter, not a base model; set lora.init_from={file} to start from it")
@@ -78,6 +84,7 @@ def check(file: Path, published: bool) -> None:
         raise ConfigError(
             f"{name} lacks {' and '.join(lacking)}; use the version of it that has them, or a diffusers directory"
         )
+    check_single_file(file, header, configuration, kind)
 
 
 def load_part(kind: Any, base: OneFile, part: str, dtype: torch.dtype) -> nn.Module:

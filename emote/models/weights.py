@@ -18,6 +18,7 @@ STEMS = {
     "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model",
     "text_encoder_2": "model",
 }  # fmt: skip
+VARIANTS = ("fp16", "bf16")  # that are used without being asked for, where there is nothing else
 CONFIGS = {"scheduler": "scheduler_config.json"}
 TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json")
@@ -31,11 +32,14 @@ def weighted_parts(path: Path) -> list[str]:
 
 
 def weight_files(path: Path, part: str, variant: str | None = None) -> list[Path]:
-    """The safetensors files of a part, sorted: of the variant where there are any, else the plain ones."""
+    """Return the safetensors files of a part, sorted: of the variant where there are any, else the plain ones.
+
+    Where there are none of these either, those in half precision, as which some models come alone.
+    """
     if isinstance(path, OneFile):
         return [path.file]
     folder = Path(path) / part
-    for wanted in [variant, None] if variant else [None]:
+    for wanted in dict.fromkeys((variant, None, *VARIANTS)):
         shard, suffix = r"(-\d+-of-\d+)?", rf"\.{re.escape(wanted)}" if wanted else ""
         pattern = re.compile(rf"{re.escape(STEMS[part])}{shard}{suffix}{shard}\.safetensors")
         found = sorted(file for file in folder.glob("*.safetensors") if pattern.fullmatch(file.name))
@@ -62,6 +66,8 @@ def fingerprint(path: Path, part: str, *, variant: str | None = None, cache_dir:
         else:
             found = _remembered(file, "", cache_dir, _hash)
         digest.update(bytes.fromhex(found))
+    if part == "unet" and isinstance(path, OneFile) and path.schedule:
+        digest.update(json.dumps(path.schedule, sort_keys=True).encode())
     if part in TOKENIZERS:
         tokenizer = Path(path) / TOKENIZERS[part]
         digest.update(_canonical(tokenizer / "tokenizer_config.json"))

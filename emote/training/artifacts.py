@@ -121,7 +121,7 @@ class Artifacts:
 
 def _write_formats(module: LoraModule, config: Config, directory: Path, name: str, metadata: dict[str, str]) -> None:
     """In diffusers' format, and unless it is a DoRA, which only that one has, in kohya's."""
-    adapter = take_out(module.unet, config.lora)
+    adapter = take_out(module.unet, config.lora, module.text_layers)
     write_diffusers(adapter, directory / DIFFUSERS_FILE)
     if not adapter.is_dora:
         write_kohya(adapter, directory / f"{name}.safetensors", metadata)

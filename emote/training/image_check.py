@@ -123,7 +123,7 @@ def _sampler(job: Job, captions: list[str]) -> Sampler:
             guidance_scale=samples.guidance_scale, lora_scale=samples.lora_scale,
         ),
         partial(components.load_vae, job.base, torch.float32, "cpu", variant=job.config.model.variant),
-        job.prepared.text,
+        job.prepared,
         components.load_scheduler(job.base).config,
         job.config.data.resolution,
         job.sampler.base_key,
@@ -140,7 +140,7 @@ def _base(job: Job, sampler: Sampler) -> list[Image.Image]:
         return [_open(file) for file in files]
     except OSError:  # missing or damaged
         with without_adapter(job.module.unet):
-            images = sampler.draw(job.module, "with the base model, to be judged")
+            images = sampler.draw(job.module, "with the base model, to be judged", sampler.base_text)
         for image, file in zip(images, files, strict=True):
             save_png(image, file)
         return images

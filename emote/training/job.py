@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -12,11 +12,11 @@ from typing import NoReturn
 import torch
 
 from emote.config import Config
-from emote.data.cache import ImageEncoder, TextEncoder
+from emote.data.cache import ImageEncoder, TextEmbeddings, TextEncoder, build_text
 from emote.data.prepared import Prepared, Scan, layout_of, prepare
 from emote.evaluation.held_out import HeldOut
 from emote.lora.adapter import attach
-from emote.lora.warm_start import warm_start
+from emote.lora.warm_start import adapt_text, adapts_text, text_encoder_key, warm_start
 from emote.models import components
 from emote.models.precision import Decision
 from emote.models.prompts import PromptEncoder
@@ -85,7 +85,7 @@ def build_job(
         sampler=Sampler(
             config.callbacks.samples,
             partial(components.load_vae, base, torch.float32, "cpu", variant=config.model.variant),
-            prepared.text,
+            prepared,
             components.load_scheduler(base).config,
             config.data.resolution,
             base_key,
@@ -109,8 +109,10 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
         vae = components.load_vae(base, torch.float32, device, variant=config.model.variant)
         return lambda pixels: components.encode_images(vae, pixels.to(device))
 
-    def load_text_encoder() -> Callable[[list[str]], torch.Tensor]:
-        return PromptEncoder(base, device, variant=config.model.variant)
+    def load_text_encoder(scale: float) -> Callable[[list[str]], torch.Tensor]:
+        encoder = PromptEncoder(base, device, variant=config.model.variant)
+        adapt_text(encoder.encoders, config.lora, scale)
+        return encoder
 
     prepared = _prepare(config, weights, found, load_image_encoder, load_text_encoder)
     gc.collect()
@@ -122,7 +124,7 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
 def read_encoded(config: Config, weights: dict[str, str], found: Scan) -> Prepared:
     """Return what `encode_data` has left. Raises RuntimeError where something is not encoded."""
 
-    def refuse() -> NoReturn:
+    def refuse(*_: object) -> NoReturn:
         raise RuntimeError(f"not everything is encoded in {config.run.cache_dir}; do all processes see one directory?")
 
     return _prepare(config, weights, found, refuse, refuse)
@@ -133,19 +135,30 @@ def _prepare(
     weights: dict[str, str],
     found: Scan,
     load_image_encoder: Callable[[], ImageEncoder],
-    load_text_encoder: Callable[[], TextEncoder],
+    load_text_encoder: Callable[[float], TextEncoder],
 ) -> Prepared:
-    return prepare(
+    """load_text_encoder: with the start's layers of text encoders, if it has any, at a strength."""
+    prepared = prepare(
         found,
         config.data,
         load_image_encoder=load_image_encoder,
         image_encoder_key=weights["vae"],
-        load_text_encoder=load_text_encoder,
-        text_encoder_key=weights["text_encoder"],
+        load_text_encoder=partial(load_text_encoder, 1.0),
+        text_encoder_key=text_encoder_key(config.lora, weights["text_encoder"]),
         cache_dir=Path(config.run.cache_dir),
         prompts=config.callbacks.samples.prompts,
         workers=config.trainer.num_workers,
     )
+    if not adapts_text(config.lora):
+        return prepared
+    examples = [*prepared.training, *prepared.held_out]
+    captions = {caption for example in examples for caption in example.captions} | {*config.callbacks.samples.prompts}
+
+    def text_at(scale: float) -> TextEmbeddings:
+        key = text_encoder_key(config.lora, weights["text_encoder"], scale)
+        return build_text(captions, partial(load_text_encoder, scale), key, Path(config.run.cache_dir))
+
+    return replace(prepared, base_text=text_at(0.0), drawn_text=text_at(config.callbacks.samples.lora_scale))
 
 
 def _build_module(config: Config, base: Path, prepared: Prepared, decision: Decision) -> LoraModule:
@@ -153,10 +166,11 @@ def _build_module(config: Config, base: Path, prepared: Prepared, decision: Deci
     if config.trainer.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     attach(unet, config.lora)
-    warm_start(unet, config.lora)
+    text_layers = warm_start(unet, config.lora)
     scheduler = components.load_scheduler(base)
     pixels_a_latent = config.data.resolution // prepared.latents.latent_shape[-1]
     module = LoraModule(unet, scheduler, prepared.text.get(""), config.trainer, config.seed, pixels_a_latent)
+    module.text_layers = text_layers
     module.to(decision.device)
     module.train()  # for the adapter's dropout; nothing frozen has any
     if config.trainer.compile:

@@ -16,6 +16,7 @@ from emote.diffusion import objective
 from emote.diffusion.objectives import mse
 from emote.evaluation.held_out import held_out_error
 from emote.lora.adapter import load_adapter_state, trainable
+from emote.lora.adapter_file import Layer
 from emote.models.conditioning import predict
 from emote.training.distributed.process_group import mean_over_processes
 
@@ -46,6 +47,7 @@ class LoraModule(pl.LightningModule):
         self.register_buffer("alphas_cumprod", noise_scheduler.alphas_cumprod.clone(), persistent=False)
         self.register_buffer("empty_TD", empty_TD.clone(), persistent=False)
         self.grad_norm = math.nan  # before clipping, of the last optimizer step
+        self.text_layers: dict[str, Layer] = {}  # of text encoders: not trained, and delivered with the adapter
         self.row: dict[str, float] = {}  # what callbacks measured in the current step
         self.held_out_errors: list[torch.Tensor] = []  # of the validation that runs or has run last
         self.validates_at: Callable[[int], bool] = lambda step: False

@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from emote.config import SamplesConfig
 from emote.data.cache import TextEmbeddings
+from emote.data.prepared import Prepared
 from emote.diffusion.generate import BATCH, generate
 from emote.lora.adapter import adapter_scaled, without_adapter
 from emote.runs.run_folder import title_of
@@ -31,7 +32,7 @@ class Sampler:
         self,
         config: SamplesConfig,
         load_vae: Callable[[], AutoencoderKL],
-        text: TextEmbeddings,
+        prepared: Prepared,
         noise_schedule: Any,
         resolution: int,
         base_key: str,
@@ -39,15 +40,17 @@ class Sampler:
         """base_key: what the base model's images depend on beside the prompts and settings."""
         self.config = config
         self.load_vae = load_vae
-        self.text = text
+        self.text = prepared.drawn_text or prepared.text
+        self.base_text = prepared.base_text or prepared.text
         self.noise_schedule = noise_schedule
         self.resolution = resolution
         self.seeds = [config.seed + i for i in range(len(config.prompts))]
         self._vae: AutoencoderKL | None = None
         self.base_key = base_key
 
-    def draw(self, module: LoraModule, what: str) -> list[Image.Image]:
-        """Return the adapter's images, in the order of the prompts."""
+    def draw(self, module: LoraModule, what: str, text: TextEmbeddings | None = None) -> list[Image.Image]:
+        """Return the adapter's images, in the order of the prompts. text: None for what the adapter is drawn with."""
+        text = text or self.text
         if not self.config.prompts:
             return []
         if self._vae is None:
@@ -62,8 +65,8 @@ class Sampler:
                     module.unet,
                     self._vae,
                     self.noise_schedule,
-                    torch.stack([self.text.get(prompt) for prompt in self.config.prompts]),
-                    self.text.get(""),
+                    torch.stack([text.get(prompt) for prompt in self.config.prompts]),
+                    text.get(""),
                     self.seeds,
                     resolution=self.resolution,
                     inference_steps=self.config.inference_steps,
@@ -79,7 +82,7 @@ class Sampler:
         """Return the base model's images, drawn once a process."""
         key = repr((self.base_key, self.config, self.resolution))
         with without_adapter(module.unet):
-            return memoize(key, lambda: self.draw(module, "with the base model"))
+            return memoize(key, lambda: self.draw(module, "with the base model", self.base_text))
 
     def write_sheet(
         self, path: Path, module: LoraModule, title: str, singles: Path | None = None, model: str = "", run: str = ""

@@ -22,3 +22,11 @@ def not_one_of(key: str, value: object, options: Iterable[str]) -> str:
     known = list(options)
     guess = nearest(str(value).lower(), known)
     return f"{key} must be one of {', '.join(known)}, got {value or 'nothing'}{did_you_mean(guess)}"
+
+
+def listed(names: Iterable[str], shown: int = 3, longest: int = 100) -> str:
+    """Return names of somebody else's for a message: the first few, without what would write to the terminal."""
+    known = list(names)
+    clean = ["".join(letter for letter in name if letter.isprintable()) for name in known[:shown]]
+    cut = [name if len(name) <= longest else f"{name[:longest]}…" for name in clean]
+    return f"{', '.join(cut)}{', …' if len(known) > shown else ''}"

@@ -102,7 +102,8 @@ def test_three_steps_from_a_directory_and_from_one_file_stay_within_12_gb(
 
 def test_a_published_adapter_loads_draws_and_becomes_a_kohya_file(model: Path, tmp_path: Path) -> None:
     from emote.diffusion.generate import generate
-    from emote.lora.formats import load_for_sampling, save_kohya
+    from emote.lora.formats import save_kohya
+    from emote.lora.loading import load_for_sampling
     from emote.models import components
     from tests.models.helpers import lora_config
 

@@ -175,13 +175,14 @@ def test_a_file_of_nobody_knows_what_base_is_merged_into_the_one_that_is_named(
     assert (tmp_path / "merged" / "model_index.json").is_file()
 
 
-def test_tensors_of_no_layer_are_dropped_by_name(run: Run, tmp_path: Path) -> None:
+def test_nothing_is_written_of_a_file_that_holds_what_is_not_understood(run: Run, tmp_path: Path) -> None:
     tensors = load_file(kohya_with_text(tmp_path / "x.safetensors"))
     save_file(tensors | {"lora_te3_block.lora_down.weight": torch.zeros(1, 1)}, tmp_path / "y.safetensors")
-    code, out, _ = run(f"run={tmp_path / 'y.safetensors'}", "to=diffusers", f"output={tmp_path / 'out'}")
-    assert code == 0
-    assert "dropped, because it is of no layer: lora_te3_block.lora_down.weight" in out
-    assert len(load_file(tmp_path / "out" / "pytorch_lora_weights.safetensors")) == 10
+    for target in ("check", "diffusers", "kohya", "fuse"):
+        words = [f"output={tmp_path / 'out'}"] if target != "check" else []
+        code, _, err = run(f"run={tmp_path / 'y.safetensors'}", f"to={target}", *words)
+        assert code == 2 and "layers that no Stable Diffusion has" in err and "lora_te3_block.lora_down.weight" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_words_that_do_not_go_together_are_all_told(run: Run, tmp_path: Path) -> None:

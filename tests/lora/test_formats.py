@@ -12,20 +12,15 @@ from diffusers import StableDiffusionPipeline
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import LoraConfig as LoraPeftConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from emote.config import AdapterDtype
 from emote.lora.adapter import attach, without_adapter
 from emote.lora.adapter_file import Adapter, read_adapter
-from emote.lora.formats import (
-    load_for_sampling,
-    read_metadata,
-    save_diffusers,
-    save_kohya,
-    write_diffusers,
-    write_kohya,
-)
+from emote.lora.formats import read_metadata, save_diffusers, save_kohya, write_diffusers, write_kohya
+from emote.lora.loading import load_for_sampling, remove_layers
 from emote.lora.resize import cast, reduce_rank
+from emote.models.prompts import PromptEncoder
 from emote.util.errors import ConfigError
 from tests.conftest import assemble
 from tests.lora.adapter_files import kohya_with_text, published
@@ -206,13 +201,25 @@ def test_an_adapter_of_another_base_model_is_refused(tiny_sd: Path, tmp_path: Pa
         load_for_sampling(other, file)
 
 
-def test_an_adapter_of_the_text_encoder_too_is_refused(tiny_sd: Path, tmp_path: Path) -> None:
-    file = write_kohya_file(trained(tiny_sd), tmp_path)
-    name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
-    extra = {f"{name}.lora_down.weight": torch.zeros(4, 16), f"{name}.lora_up.weight": torch.zeros(32, 4)}
-    save_file(load_file(file) | extra, file)
-    with pytest.raises(ConfigError, match="text encoder"):
-        load_for_sampling(fresh_unet(tiny_sd), file)
+def test_an_adapter_of_the_text_encoder_too_changes_both_as_a_stock_pipeline_does(
+    tiny_sd: Path, tmp_path: Path
+) -> None:
+    file = kohya_with_text(tmp_path / "style.safetensors")
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_sd)
+    plain = pipeline.encode_prompt("a cat", "cpu", 1, False)[0]
+    pipeline.load_lora_weights(str(tmp_path), weight_name=file.name)
+    wanted = pipeline.encode_prompt("a cat", "cpu", 1, False)[0]
+    assert not torch.allclose(wanted, plain, atol=1e-3)
+    unet, encoder = fresh_unet(tiny_sd), PromptEncoder(tiny_sd)
+    assert load_for_sampling(unet, file, encoder.encoders)
+    assert torch.equal(encoder(["a cat"]), wanted) and torch.equal(answer(unet), answer(pipeline.unet))
+    for part in (unet, *encoder.encoders.values()):
+        remove_layers(part)
+    assert torch.equal(encoder(["a cat"]), plain) and torch.equal(answer(unet), answer(fresh_unet(tiny_sd)))
+    wide = kohya_with_text(tmp_path / "wide.safetensors", width=24)
+    with pytest.raises(ConfigError, match="another base model"):
+        load_for_sampling(unet, wide, encoder.encoders)
+    assert torch.equal(encoder(["a cat"]), plain)
 
 
 def test_what_is_no_adapter_is_refused(tiny_sd: Path, tmp_path: Path) -> None:

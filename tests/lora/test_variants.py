@@ -10,7 +10,8 @@ from diffusers import UNet2DConditionModel
 
 from emote.lora.adapter import attach, trainable
 from emote.lora.adapter_file import Format, open_adapter, read_adapter
-from emote.lora.formats import load_for_sampling, save_diffusers, save_kohya, take_out, write_diffusers
+from emote.lora.formats import save_diffusers, save_kohya, take_out, write_diffusers
+from emote.lora.loading import load_for_sampling
 from emote.lora.resize import reduce_rank
 from emote.lora.warm_start import warm_start
 from emote.models.components import load_unet

@@ -18,7 +18,7 @@ from emote.config import ModelConfig
 from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
-from emote.lora.formats import load_for_sampling
+from emote.lora.loading import load_for_sampling
 from emote.models import components
 from emote.models.conditioning import predict
 from emote.training.run import run

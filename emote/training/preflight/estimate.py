@@ -15,6 +15,7 @@ from emote.config import Config, micro_batch, share_of_device
 from emote.data.background import colour_count
 from emote.data.prepared import Scan, count_uncached
 from emote.diffusion.generate import BATCH as DRAWN_AT_ONCE
+from emote.lora.warm_start import text_encoder_key
 from emote.models.precision import Decision
 from emote.training.preflight.work import Work, count_work
 
@@ -68,7 +69,8 @@ def estimate(
     rate = SHARE_REACHED * matmul_rate(device, decision.frozen)
     processes = trainer.devices if device.type == "cpu" else 1  # that share what was timed
     per_step = processes * passes * seconds_of_pass(work, rate, device) + SECONDS_A_STEP
-    missing = count_uncached(found, config.data, weights["vae"], weights["text_encoder"], cache_dir, prompts)
+    text_key = text_encoder_key(config.lora, weights["text_encoder"])
+    missing = count_uncached(found, config.data, weights["vae"], text_key, cache_dir, prompts)
     images = {entry.content for entry in found.entries}
     captions = {entry.item.caption for entry in found.entries} | {*prompts, ""}
     variants = (2 if config.data.flip else 1) * colour_count(config.data.background)
