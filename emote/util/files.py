@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +42,29 @@ def tensor_header(header: Mapping[str, Any]) -> bytes:
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the format aligns the tensors by padding the header
     return len(text).to_bytes(8, "little") + text
+
+
+CHECKSUM = "sha256"  # in the header of a safetensors file: of all else that is in the file
+
+
+def sealed(content: bytes) -> bytes:
+    """Return a safetensors file's bytes with a checksum in its header: damage can then be told by `is_sealed`."""
+    stream = io.BytesIO(content)
+    header = read_tensor_header(stream)
+    tensors = content[stream.tell() :]
+    metadata = {**header.get("__metadata__", {}), CHECKSUM: _checksum(header, stream)}
+    return tensor_header({**header, "__metadata__": metadata}) + tensors
+
+
+def is_sealed(header: Mapping[str, Any], stream: IO[bytes]) -> bool:
+    """Return whether the checksum in a header, where there is one, is that of the header and what follows it."""
+    told = header.get("__metadata__", {}).get(CHECKSUM)
+    return told is None or told == _checksum(header, stream)
+
+
+def _checksum(header: Mapping[str, Any], stream: IO[bytes]) -> str:
+    metadata = {name: text for name, text in header.get("__metadata__", {}).items() if name != CHECKSUM}
+    return hash_rest(stream, hashlib.sha256(tensor_header({**header, "__metadata__": metadata})))
 
 
 def hash_rest(stream: IO[bytes], digest: Any) -> str:

@@ -1,0 +1,112 @@
+"""A run that is killed at random moments, sometimes with its newest checkpoint damaged: its adapter is the same.
+
+`python -m emote.tools.kill_runs count=100 damaged=20 seed=0 [more words of emote train]`: each time a run begins, is
+ended by SIGKILL somewhere between its first moment and its last, and begun again; it must come to the tensors that the
+undisturbed run came to.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from emote.cli.train import compose_config
+from emote.runs.find import list_run_folders
+from emote.tools.fuzz_runs import HARMS, adapters_of
+from emote.training.run import run
+
+WORDS = ("experiment=smoke", "data.max_items=24", "trainer.max_steps=20", "hardware=cpu",
+         "callbacks.checkpoint.every_steps=3", "callbacks.samples.inference_steps=2")  # fmt: skip
+IN_PLACE = ("emptied", "cut off", "flipped", "replaced")
+
+
+def main(arguments: list[str]) -> int:
+    """Print a line every ten times, and what it came to. 1 where an adapter was another one."""
+    numbers = {"count": 100, "damaged": 20, "seed": 0}
+    for name in numbers:
+        numbers[name] = next((int(w.partition("=")[2]) for w in arguments if w.startswith(f"{name}=")), numbers[name])
+    words = [word for word in arguments if word.partition("=")[0] not in numbers]
+    with tempfile.TemporaryDirectory() as directory:
+        told = kill_and_compare(Path(directory), words, **numbers)
+    print(told.pop("sentence"))
+    return 1 if told["different"] else 0
+
+
+def kill_and_compare(directory: Path, words: list[str], count: int, damaged: int, seed: int) -> dict[str, Any]:
+    """Kill a run `count` times, with `damaged` newest checkpoints; returns how often what happened.
+
+    words: of `emote train`, such as model.path.
+    """
+    chosen = random.Random(seed)
+    words = [*WORDS, *words, f"run.cache_dir={directory}/cache"]
+    context = multiprocessing.get_context("forkserver")  # each run is a process of its own, without loading torch again
+    context.set_forkserver_preload(["emote.training.complete", "emote.tools.kill_runs"])
+    _finish(context, directory / "first", words)  # encodes the images
+    began = time.monotonic()
+    straight = _finish(context, directory / "straight", words)
+    seconds = time.monotonic() - began
+    found = {"killed": 0, "finished before": 0, "damaged": 0, "from a checkpoint": 0, "different": 0}
+    for number in range(count):
+        where = directory / "killed"
+        shutil.rmtree(where, ignore_errors=True)
+        process = context.Process(target=_run, args=(where, words))
+        process.start()
+        process.join(chosen.uniform(0, seconds))
+        found["killed" if process.is_alive() else "finished before"] += 1
+        process.kill()
+        process.join()
+        saved = [folder.checkpoint(step) for folder in list_run_folders(where) for step in folder.checkpoint_steps()]
+        found["from a checkpoint"] += bool(saved)
+        # spread over all of them; where there is no checkpoint yet, the next time
+        if saved and found["damaged"] < damaged * (number + 1) / count:
+            saved[-1].write_bytes(HARMS[chosen.choice(IN_PLACE)](saved[-1].read_bytes(), chosen))
+            found["damaged"] += 1
+        if _finish(context, where, words) != straight:
+            found["different"] += 1
+            print(f"another adapter after kill {number} of seed {seed}; the log:\n{_log(where)}", file=sys.stderr)
+        if (number + 1) % 10 == 0:
+            print(f"{number + 1} of {count}: {found}", flush=True)
+    found["sentence"] = (
+        f"{count} times: {found['killed']} killed ({found['finished before']} had finished), "
+        f"{found['from a checkpoint']} had a checkpoint, the newest damaged in {found['damaged']}; "
+        f"{found['different']} adapters differ from the undisturbed run's"
+    )
+    return found
+
+
+def _finish(context: Any, where: Path, words: list[str]) -> dict[str, str]:
+    process = context.Process(target=_run, args=(where, words))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"exit code {process.exitcode}:\n{_log(where)}"
+    (folder,) = list_run_folders(where)
+    path = folder.last_deliverables()
+    assert path is not None
+    return adapters_of(path)
+
+
+def _run(where: Path, words: list[str]) -> None:
+    import torch
+
+    where.mkdir(parents=True, exist_ok=True)
+    output = os.open(where / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    run(compose_config([*words, f"run.dir={where}"]), words)
+
+
+def _log(where: Path) -> str:
+    file = where / "output.txt"
+    return file.read_text(encoding="utf-8")[-3000:] if file.exists() else "nothing was printed"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
