@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-from emote.util.files import write_text
+from emote.util.files import append_text, patiently, write_text
 
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "stuck_share", "validation_loss", "seconds")
 Row = dict[str, float]
@@ -41,8 +41,7 @@ class MetricsFile:
         return int(kept[-1]["step"]) if kept else 0
 
     def append(self, row: Row) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(_line(row))  # one short write: a killed process leaves a whole line or none
+        patiently(lambda: append_text(self.path, _line(row)))
 
     def add_validation(self, step: int, loss: float) -> None:
         """Fill in a loss that an earlier, longer run did not measure at this step."""

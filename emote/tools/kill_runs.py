@@ -7,23 +7,28 @@ undisturbed run came to.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import random
 import shutil
 import sys
 import tempfile
-import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from emote.cli.train import compose_config
+from emote.config import Config
 from emote.runs.find import list_run_folders
 from emote.tools.fuzz_runs import HARMS, adapters_of
 from emote.training.run import run
 
-WORDS = ("experiment=smoke", "data.max_items=24", "trainer.max_steps=20", "hardware=cpu",
-         "callbacks.checkpoint.every_steps=3", "callbacks.samples.inference_steps=2")  # fmt: skip
+WORDS = ("experiment=smoke", "data.max_items=12", "trainer.max_steps=16", "hardware=cpu",
+         "callbacks.checkpoint.every_steps=2", "callbacks.samples.prompts=[]")  # fmt: skip
 IN_PLACE = ("emptied", "cut off", "flipped", "replaced")
 
 
@@ -45,20 +50,18 @@ def kill_and_compare(directory: Path, words: list[str], count: int, damaged: int
     words: of `emote train`, such as model.path.
     """
     chosen = random.Random(seed)
-    words = [*WORDS, *words, f"run.cache_dir={directory}/cache"]
+    config = compose_config([*WORDS, *words, f"run.cache_dir={directory}/cache"])
     context = multiprocessing.get_context("forkserver")  # each run is a process of its own, without loading torch again
-    context.set_forkserver_preload(["emote.training.complete", "emote.tools.kill_runs"])
-    _finish(context, directory / "first", words)  # encodes the images
-    began = time.monotonic()
-    straight = _finish(context, directory / "straight", words)
-    seconds = time.monotonic() - began
+    context.set_forkserver_preload(["emote.training.complete"])
+    _finish(context, directory / "first", config)  # it encodes the images
+    straight, seconds = _finish(context, directory / "straight", config)
     found = {"killed": 0, "finished before": 0, "damaged": 0, "from a checkpoint": 0, "different": 0}
     for number in range(count):
         where = directory / "killed"
         shutil.rmtree(where, ignore_errors=True)
-        process = context.Process(target=_run, args=(where, words))
+        process = context.Process(target=_run, args=(where, config))
         process.start()
-        process.join(chosen.uniform(0, seconds))
+        _wait(process, chosen.uniform(0, seconds))
         found["killed" if process.is_alive() else "finished before"] += 1
         process.kill()
         process.join()
@@ -68,7 +71,7 @@ def kill_and_compare(directory: Path, words: list[str], count: int, damaged: int
         if saved and found["damaged"] < damaged * (number + 1) / count:
             saved[-1].write_bytes(HARMS[chosen.choice(IN_PLACE)](saved[-1].read_bytes(), chosen))
             found["damaged"] += 1
-        if _finish(context, where, words) != straight:
+        if _finish(context, where, config)[0] != straight:
             found["different"] += 1
             print(f"another adapter after kill {number} of seed {seed}; the log:\n{_log(where)}", file=sys.stderr)
         if (number + 1) % 10 == 0:
@@ -81,18 +84,30 @@ def kill_and_compare(directory: Path, words: list[str], count: int, damaged: int
     return found
 
 
-def _finish(context: Any, where: Path, words: list[str]) -> dict[str, str]:
-    process = context.Process(target=_run, args=(where, words))
+def _finish(context: Any, where: Path, config: Config) -> tuple[dict[str, str], float]:
+    """Let a run end; returns its adapters, and the seconds of CPU time that it took."""
+    process = context.Process(target=_run, args=(where, config))
     process.start()
-    process.join()
+    seconds = _wait(process, math.inf)
     assert process.exitcode == 0, f"exit code {process.exitcode}:\n{_log(where)}"
     (folder,) = list_run_folders(where)
     path = folder.last_deliverables()
     assert path is not None
-    return adapters_of(path)
+    return adapters_of(path), seconds
 
 
-def _run(where: Path, words: list[str]) -> None:
+def _wait(process: Any, until_s: float) -> float:
+    """Until a process ends or has had so much CPU time, which says where it is however busy the machine is; returns
+    what it had."""
+    seconds = 0.0
+    while process.is_alive() and seconds < until_s:
+        with suppress(psutil.Error):
+            seconds = max(seconds, sum(psutil.Process(process.pid).cpu_times()[:2]))
+        process.join(0.01)
+    return seconds
+
+
+def _run(where: Path, config: Config) -> None:
     import torch
 
     where.mkdir(parents=True, exist_ok=True)
@@ -100,7 +115,7 @@ def _run(where: Path, words: list[str]) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     torch.set_num_threads(1)
-    run(compose_config([*words, f"run.dir={where}"]), words)
+    run(replace(config, run=replace(config.run, dir=str(where))), [])
 
 
 def _log(where: Path) -> str:

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
-from emote.util.files import write_with
+from emote.util.files import patiently, write_with
 
 RUN = "emote_run"  # in a checkpoint: the identity of its run
 
@@ -48,7 +48,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         checkpoint[RUN] = self.identity
-        write_with(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        patiently(lambda: write_with(Path(path), lambda temporary: torch.save(checkpoint, temporary)))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return torch.load(path, map_location=map_location, weights_only=True)

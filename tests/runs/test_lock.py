@@ -100,11 +100,8 @@ def foreign(lease: Path, silent_s: float, **more: Any) -> None:
 
 @pytest.mark.usefixtures("no_locks")
 def test_a_drive_without_locks_still_lets_only_one(run: Path) -> None:
-    with (
-        run_lock(run),
-        pytest.raises(Busy, match=f"by process {os.getpid()} on .* ago, taken over after"),
-        run_lock(run),
-    ):
+    held = f"by process {os.getpid()} on .* ago, taken over after"
+    with run_lock(run), pytest.raises(Busy, match=held), run_lock(run):
         pass
     with run_lock(run):
         pass
@@ -121,9 +118,8 @@ def test_one_that_died_elsewhere_is_taken_over_when_it_is_silent(
     foreign(lease, silent_s=SILENT_S + 60)
     with run_lock(run):
         assert json.loads(lease.read_text())["process"] == os.getpid()
-    assert (
-        f"note: {run.name} is taken over from process 4242 on other-vm: it has been silent" in capsys.readouterr().out
-    )
+    said = f"note: {run.name} is taken over from process 4242 on other-vm: it has been silent"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"process": "x"}'])
