@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
 from emote.util.errors import ConfigError
+from emote.util.files import not_written
 from emote.util.places import how_to_install
 
 # import name → what pip calls it, where the two differ in more than _ and -
@@ -16,8 +17,8 @@ PIP_NAMES = {"PIL": "pillow", "yaml": "pyyaml", "hydra": "hydra-core", "resvg_py
 
 
 def guarded(work: Callable[[], int | None]) -> int:
-    """Do it, and return the exit code: 0 or what it returns; 2 for mistakes and missing packages; 130 interrupted;
-    143 terminated. Exceptions that nobody foresaw are raised as they are."""
+    """Do it, and return the exit code: 0 or what it returns; 2 for mistakes, missing packages and files that cannot be
+    written; 130 interrupted; 143 terminated. Exceptions that nobody foresaw are raised as they are."""
     try:
         return work() or 0
     except ConfigError as error:
@@ -28,12 +29,22 @@ def guarded(work: Callable[[], int | None]) -> int:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `--help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
-        return 128 + 13
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            return _nobody_reads()
+        if (sentence := not_written(error)) is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:  # emote.util's Interrupted is one, and knows its signal
         print(str(stop) or "interrupted", file=sys.stderr)
         return 128 + int(getattr(stop, "signal_number", 2))
+
+
+def _nobody_reads() -> int:
+    """`--help | head`"""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
+    return 128 + 13
 
 
 def missing_package(error: ModuleNotFoundError) -> str | None:

@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from emote.config import key
+from emote.runs.damage import Damaged
 from emote.runs.find import HOW_TO_TRAIN, list_run_folders, matching_runs
+from emote.runs.lock import run_lock
+from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
 from emote.util.units import readable_bytes, readable_seconds
 
@@ -28,7 +32,10 @@ class RunsOptions:
 
 @dataclass(frozen=True)
 class RunRow:
-    """finished: delivered step counts.  saved: the furthest checkpoint.  losses: of the last delivery."""
+    """finished: delivered step counts.  saved: the furthest checkpoint.  losses: of the last delivery.
+
+    damage: what is wrong with its summary, which then tells no losses.
+    """
 
     name: str
     finished: list[int]
@@ -37,6 +44,7 @@ class RunRow:
     held_out_loss: float | None
     size_bytes: int
     age_seconds: float
+    damage: str | None = None
 
 
 def list_or_delete(options: RunsOptions) -> None:
@@ -56,20 +64,35 @@ def list_runs(directory: Path) -> list[RunRow]:
     found = []
     for folder in list_run_folders(directory):
         finished = folder.delivered_steps()
-        summary = folder.summary(finished[-1]) if finished else {}
+        summary, damage = _summary(folder, finished)
         files = list(_stats(folder.root))
         found.append(
             RunRow(
                 name=folder.name,
                 finished=finished,
                 saved=folder.latest_checkpoint(),
-                train_loss=summary.get("train_loss", {}).get("last_500_mean"),
-                held_out_loss=summary.get("validation_loss", {}).get("final"),
+                train_loss=_number(summary, "train_loss", "last_500_mean"),
+                held_out_loss=_number(summary, "validation_loss", "final"),
                 size_bytes=sum(stat.st_size for stat in files),
                 age_seconds=time.time() - max((stat.st_mtime for stat in files), default=time.time()),
+                damage=damage,
             )
         )
     return sorted(found, key=lambda row: row.age_seconds)
+
+
+def _summary(folder: RunFolder, finished: list[int]) -> tuple[dict[str, Any], str | None]:
+    """Of the last finished step count: its summary, and what is wrong with it."""
+    try:
+        return (folder.summary(finished[-1]) if finished else {}), None
+    except Damaged as error:
+        return {}, f"{str(error).removeprefix(f'{folder.root}{os.sep}')}; its own command writes it again"
+
+
+def _number(summary: dict[str, Any], section: str, name: str) -> float | None:
+    told = summary.get(section)
+    value = told.get(name) if isinstance(told, dict) else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _stats(root: Path) -> Iterator[os.stat_result]:
@@ -80,14 +103,16 @@ def _stats(root: Path) -> Iterator[os.stat_result]:
 
 
 def delete_run(directory: Path, name: str) -> RunRow:
-    """Remove the one run that `name` means, as for `matching_runs`. Raises ConfigError otherwise."""
+    """Remove the one run that `name` means, as for `matching_runs`. Raises ConfigError otherwise, and Busy where
+    another process is at it."""
     rows = list_runs(directory)
     meant = {folder.name for folder in matching_runs(name, list_run_folders(directory))}
     chosen = [row for row in rows if row.name in meant]
     if len(chosen) != 1:
         known = ", ".join(row.name for row in rows) or "none"
         raise ConfigError(f"delete must name one run in {directory}, got {name} ({len(chosen)} match); runs: {known}")
-    shutil.rmtree(directory / chosen[0].name)
+    with run_lock(directory / chosen[0].name):  # Busy where it is being trained
+        shutil.rmtree(directory / chosen[0].name)
     return chosen[0]
 
 
@@ -107,3 +132,6 @@ def print_runs(rows: list[RunRow], console: Console) -> None:
             readable_seconds(row.age_seconds),
         )
     console.print(table)
+    for row in rows:
+        if row.damage:
+            console.print(f"{row.name}: {row.damage}", markup=False, highlight=False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
+from emote.runs.lease import NO_LOCKS, Held, Lease
 from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import write_text
@@ -18,23 +21,25 @@ LOOK_AGAIN_S = 1.0
 
 
 class Busy(ConfigError):
-    """Another process is at it."""
+    """Another process is at it: `who`, in words."""
+
+    def __init__(self, run: Path, who: str) -> None:
+        super().__init__(f"{run} is being worked on by {who}; wait for it, or stop it")
+        self.who = who
 
 
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
     """Hold a run's directory for the length of the block. Raises Busy, which names the process that holds it.
 
-    The lock is the system's (flock), which Linux keeps across the machines of a file system as NFS has it; where there
-    is none, filelock makes do with a file. See docs/clusters.md.
+    The lock is the system's (flock), which Linux keeps across the machines of a file system as NFS has it; on a drive
+    that has none it is a `Lease`. See docs/clusters.md.
     """
     lock = _lock(run)
+    _acquire(lock, run)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise Busy(f"{run} is being worked on by {_who(run)}; wait for it, or stop it") from error
-    try:
-        write_text(_note(run), f"process {os.getpid()} on {socket.gethostname()}")
+        if not isinstance(lock, Lease):
+            write_text(_note(run), f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
         _note(run).unlink(missing_ok=True)
@@ -43,18 +48,48 @@ def run_lock(run: Path) -> Iterator[None]:
 
 def wait_for(run: Path) -> None:
     """Until no other process holds a run's directory."""
-    lock = _lock(run)
+    lock, told = _lock(run), False
+    while True:
+        try:
+            _acquire(lock, run)
+        except Busy as busy:
+            if not told:
+                echo(f"waiting for {run.name}, which {busy.who} is working on")
+            told = True
+            time.sleep(LOOK_AGAIN_S)
+        else:
+            return lock.release()
+
+
+def _acquire(lock: FileLock | Lease, run: Path) -> None:
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        echo(f"waiting for {run.name}, which {_who(run)} is working on")
-        lock.acquire(poll_interval=LOOK_AGAIN_S)
-    lock.release()
+        lock.acquire() if isinstance(lock, Lease) else lock.acquire(timeout=0)
+    except Held as error:
+        raise Busy(run, str(error)) from error
+    except Timeout as error:
+        raise Busy(run, _who(run)) from error
 
 
-def _lock(run: Path) -> FileLock:
+def _lock(run: Path) -> FileLock | Lease:
     run.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(run.with_name(f".{run.name}.lock"))
+    lock = run.with_name(f".{run.name}.lock")
+    return FileLock(lock) if _has_locks(run.parent) else Lease(lock.with_suffix(".lease"))
+
+
+def _has_locks(directory: Path) -> bool:
+    """Whether the system's locks work there: mounted drives may have none."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where filelock uses another call
+        return True
+    with TemporaryFile(dir=directory) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return False
+            raise
+    return True
 
 
 def _note(run: Path) -> Path:

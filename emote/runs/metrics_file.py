@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from contextlib import suppress
 from pathlib import Path
 
-from emote.util.files import write_text
+from emote.util.files import append_text, patiently, write_text
 
 COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "stuck_share", "validation_loss", "seconds")
 Row = dict[str, float]
@@ -20,13 +19,19 @@ class MetricsFile:
         self.path = path
 
     def rows(self) -> list[Row]:
-        """Return the complete rows in order; a line that was cut off by a crash is not one."""
+        """Return the complete rows in order; a line that was cut off by a crash, or is damaged, is not one."""
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8")
+        text = self.path.read_bytes().decode("utf-8", errors="replace")
+        first, *lines = text[: text.rfind("\n") + 1].split("\n")
+        names = first.split(",") if first.startswith("step,") else list(COLUMNS)
         found: list[Row] = []
-        for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])):
-            found.append({name: float(value) for name, value in line.items() if value})
+        for line in lines:
+            values = line.rstrip("\r").split(",")  # no column has a comma or a quote
+            with suppress(ValueError):
+                row = {name: float(value) for name, value in zip(names, values, strict=True) if value}
+                if row.get("step", 0.0).is_integer() and row.get("step", 0) > (found[-1]["step"] if found else 0):
+                    found.append(row)
         return found
 
     def keep_until(self, step: int) -> int:
@@ -36,8 +41,7 @@ class MetricsFile:
         return int(kept[-1]["step"]) if kept else 0
 
     def append(self, row: Row) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(_line(row))  # one short write: a killed process leaves a whole line or none
+        patiently(lambda: append_text(self.path, _line(row)))
 
     def add_validation(self, step: int, loss: float) -> None:
         """Fill in a loss that an earlier, longer run did not measure at this step."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from emote.runs.damage import Damaged, read_state
 from emote.runs.metrics_file import MetricsFile
 from emote.util.files import write_json
 
@@ -26,6 +26,7 @@ class RunFolder:
         self.metrics = MetricsFile(root / "metrics.csv")
         self.log = root / "run.log"
         self.arithmetic = root / "arithmetic.json"  # on what the first steps were computed
+        self._noted = root / "checkpoints" / "newest.json"
 
     @property
     def name(self) -> str:
@@ -76,8 +77,8 @@ class RunFolder:
         return self.deliverables(steps[-1]) if steps else None
 
     def summary(self, step: int) -> dict[str, Any]:
-        """Return the summary of a finished step count."""
-        return json.loads(self._summary_file(step).read_text(encoding="utf-8"))
+        """Return the summary of a finished step count. Raises Damaged where it cannot be read."""
+        return read_state(self._summary_file(step))
 
     def is_delivered(self, step: int) -> bool:
         return self._summary_file(step).is_file()
@@ -106,8 +107,20 @@ class RunFolder:
         file = self.root / "stopped.json"
         if not file.exists():
             return None
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = read_state(file)
         return int(told["step"]) if at_plateau or told.get("by", CALLBACK) == CALLBACK else None
+
+    def note_saved(self, step: int) -> None:
+        """A checkpoint was written: should it be gone one day, that can be told."""
+        if step >= self.noted_step():
+            write_json(self._noted, {"step": step})
+
+    def noted_step(self) -> int:
+        """Return the furthest step that was ever saved, as far as it is known; 0 where it is not."""
+        try:
+            return int(read_state(self._noted)["step"])
+        except (Damaged, KeyError, TypeError, ValueError):
+            return 0
 
     def prune_checkpoints(self, newest: int) -> None:
         """Keep the newest, the one before it (should the disk have lied), and those of finished step counts."""

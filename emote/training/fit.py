@@ -77,7 +77,7 @@ def fit(
         accumulate_grad_batches=batch // process_index.size // size,
         callbacks=[*extra_callbacks(config), *ours],
         logger=[*loggers, *own],
-        plugins=[precision_plugin(job.decision.frozen, job.decision.device), AtomicCheckpointIO()],
+        plugins=[precision_plugin(job.decision.frozen, job.decision.device), AtomicCheckpointIO(job.identity)],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,

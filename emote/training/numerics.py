@@ -30,8 +30,9 @@ def check_numerics(config: Config, decision: Decision, folder: RunFolder) -> boo
     }
     path = folder.arithmetic
     if not path.exists() or not folder.checkpoint_steps():
-        write_json(path, {**now, "mixed": False})
-        return False
+        unknown = bool(folder.checkpoint_steps())  # it was damaged: nobody knows whether they are alike
+        write_json(path, {**now, "mixed": unknown})
+        return unknown
     before = {"processes": 1, **json.loads(path.read_text())}
     changed = [f"{key} {before[key]} → {value}" for key, value in now.items() if before[key] != value]
     if (

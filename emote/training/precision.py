@@ -11,7 +11,9 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 
-from emote.util.files import write_with
+from emote.util.files import patiently, write_with
+
+RUN = "emote_run"  # in a checkpoint: the identity of its run
 
 
 class ScaledFloat32Adapter(MixedPrecision):
@@ -38,10 +40,15 @@ def precision_plugin(frozen: torch.dtype, device: torch.device) -> Precision:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Written beside and renamed; loaded without unpickling code."""
+    """Written beside and renamed, with the run that it is of; loaded without unpickling code."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__()
+        self.identity = identity
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_with(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        checkpoint[RUN] = self.identity
+        patiently(lambda: write_with(Path(path), lambda temporary: torch.save(checkpoint, temporary)))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return torch.load(path, map_location=map_location, weights_only=True)

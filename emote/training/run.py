@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emote.config import Config
+from emote.runs.damage import Damaged, tensors_damage
 from emote.runs.environment import git_revision
 from emote.runs.identity import deliverable_key
 from emote.runs.lock import run_lock
@@ -108,14 +108,22 @@ def is_delivered(path: Path, config: Config) -> bool:
     folder, step = RunFolder(path.parent.parent), int(path.name)
     if not folder.is_delivered(step):
         return False
-    summary = folder.summary(step)
+    try:
+        summary = folder.summary(step)
+        for name in (name for name in summary["files"] if name.endswith(".safetensors")):
+            if not (path / name).is_file() or tensors_damage(path / name):
+                raise Damaged(f"{path / name} {'is damaged' if (path / name).is_file() else 'is gone'}")
+    except (Damaged, KeyError, TypeError, AttributeError) as error:
+        reason = str(error) if isinstance(error, Damaged) else f"{path / 'summary.json'} is damaged"
+        echo(f"{reason}: what step {step} leaves is written again")
+        return False
     if summary.get("stopped_by") == PLATEAU and config.trainer.stop is None:
         return False
-    return summary["deliverable_key"] == deliverable_key(config)
+    return bool(summary.get("deliverable_key") == deliverable_key(config))
 
 
 def print_finished(name: str, path: Path, to_hub: ToHub | None) -> Path:
-    then, now = json.loads((path / "summary.json").read_text())["git_revision"], git_revision()
+    then, now = RunFolder(path.parent.parent).summary(int(path.name)).get("git_revision"), git_revision()
     if then != now:
         echo(f"note: it was made by revision {then}, the code is now at {now}")
     echo(f"finished already: step {int(path.name)} of {name} (run.fresh=true starts again)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def echo(text: str) -> None:
     """One line for the terminal (above a progress bar, if there is one) and for the log."""
     console.print(text, markup=False)
     if _log is not None:
-        with open(_log, "a", encoding="utf-8") as file:
+        with suppress(OSError), open(_log, "a", encoding="utf-8") as file:  # a full disk ends no run for its log
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
 

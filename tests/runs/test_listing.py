@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from emote.runs.listing import delete_run, list_runs, print_runs
+from emote.runs.lock import Busy, run_lock
 from emote.util.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -87,6 +88,25 @@ def test_a_name_that_means_no_run_or_several_deletes_nothing(runs: Path, name: s
         delete_run(runs, name)
     assert f"({matching} match)" in str(caught.value) and "quickstart-aab111222333" in str(caught.value)
     assert len(list_runs(runs)) == 3 and (runs / "notes" / "keep.txt").exists()
+
+
+def test_a_run_that_is_being_trained_is_not_deleted(runs: Path) -> None:
+    with run_lock(runs / "smoke-ccc111222333"), pytest.raises(Busy, match=f"by process {os.getpid()} on"):
+        delete_run(runs, "ccc")
+    assert (runs / "smoke-ccc111222333").exists()
+    delete_run(runs, "ccc")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"train_loss": 3}', "\0", "[" * 100_000])
+def test_a_damaged_summary_harms_one_line(runs: Path, content: str) -> None:
+    (runs / "quickstart-aab111222333" / "steps" / "000400" / "summary.json").write_text(content)
+    damaged, *others = sorted(list_runs(runs), key=lambda row: row.name)
+    assert len(others) == 2 and not any(row.damage for row in others)
+    assert (damaged.train_loss, damaged.held_out_loss, damaged.finished) == (None, None, [400])
+    console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    print_runs(list_runs(runs), console)
+    shown = console.export_text()
+    assert content == '{"train_loss": 3}' or "quickstart-aab111222333: steps/000400/summary.json" in shown
 
 
 def test_no_name_deletes_nothing_even_where_there_is_one_run(tmp_path: Path) -> None:

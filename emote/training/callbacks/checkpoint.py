@@ -27,6 +27,7 @@ class Checkpoint(StepCallback):
         if is_due(step, self.every_steps, self.max_steps) or self.stop.signal_number or stopped:
             trainer.save_checkpoint(self.folder.checkpoint(step), weights_only=False)
             if trainer.is_global_zero:
+                self.folder.note_saved(step)
                 self.folder.prune_checkpoints(newest=step)
                 if stopped and not self.stop.signal_number:
                     self.folder.note_stop(step, PLATEAU if trainer.callback_metrics.get("plateau") else CALLBACK)

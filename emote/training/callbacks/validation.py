@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from emote.config import METRIC
 from emote.evaluation.held_out import HeldOut
@@ -16,7 +16,7 @@ from emote.lora.adapter import adapter_state
 from emote.training.callbacks.step import StepCallback
 from emote.training.module import LoraModule
 from emote.util.console import echo
-from emote.util.files import write_with
+from emote.util.files import sealed, write_bytes
 
 
 class Validation(StepCallback):
@@ -56,5 +56,5 @@ class Validation(StepCallback):
         loss = module.row["validation_loss"]
         if loss < self.best:
             self.best = loss
-            write_with(self.best_adapter(step), lambda path: save_file(self._scored, path))
+            write_bytes(self.best_adapter(step), sealed(save(self._scored)))
         echo(f"step {step}: held-out loss {loss:.5f}" + (" (best so far)" if loss == self.best else ""))

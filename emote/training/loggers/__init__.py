@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 
 from emote.config import LOGGER, Config, LoggerConfig
 from emote.runs.metrics_file import COLUMNS
+from emote.util.files import append_text
 
 JUDGED = ("recognised_top5", "usable")  # of what the summary says of the images
 NAMES = {
@@ -123,5 +124,4 @@ class OwnMetrics(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         own = {name: value for name, value in metrics.items() if name not in {*COLUMNS, *NAMES, "epoch"}}
         if own:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **own}) + "\n")
+            append_text(self.path, json.dumps({"step": step, **own}) + "\n")
