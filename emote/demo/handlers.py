@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
-import traceback
-from collections.abc import Callable
-from functools import wraps
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import gradio as gr
 
 from emote.demo import markup
 from emote.demo.catalogue import Catalogue, Choice
+from emote.demo.notices import Noted
 from emote.demo.session import Drawing, Session, Sessions, file_name
 from emote.demo.shared_generator import SharedGenerator
 from emote.inference.image_generator import Cancelled
@@ -27,26 +24,6 @@ SHOWN_LETTERS = 80
 LONGEST_PROMPT = 1000  # characters; text encoders read about 300
 NO_RUN_YET = "There is no run here yet: make quickstart trains one in minutes."
 ANOTHER = "another"  # the id of the button that draws with a new seed
-
-
-def in_words(action: Callable[..., Any]) -> Callable[..., Any]:
-    """Mistakes become messages on the page. Gradio shows them as HTML, so what visitors typed is escaped."""
-
-    @wraps(action)  # Gradio reads the signature
-    def act(*arguments: Any, **keywords: Any) -> Any:
-        try:
-            return action(*arguments, **keywords)
-        except ConfigError as error:
-            text = escape(str(error)).replace("\n", "<br>")
-            raise gr.Error(text, title="That does not work", print_exception=False) from error
-        except gr.Error:
-            raise
-        except Exception as error:
-            traceback.print_exception(error, file=sys.stderr)
-            text = f"{type(error).__name__}; the terminal says more"
-            raise gr.Error(text, title="Something broke", print_exception=False) from error
-
-    return act
 
 
 class Handlers:
@@ -67,13 +44,11 @@ class Handlers:
             raise ConfigError(f"{label or 'nothing'} is not on this disk any more; choose another model")
         return choices[label]
 
-    @in_words
     def open(self, request: gr.Request) -> Any:
         """Return the list of models as the disk has it now; a page was opened."""
         self.catalogue.refresh()
         return gr.Dropdown(choices=list(self.choices(self.session(request))))
 
-    @in_words
     def choose(self, label: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
         """Another model: (prompt, examples, header, guidance, LoRA scale). A prompt of the visitor's own stays."""
         session = self.session(request)
@@ -94,7 +69,6 @@ class Handlers:
             return markup.header(choice.label, f"on {name} at {choice.side_px} px")
         return markup.header(f"{name} as it is", "" if self.catalogue.has_adapters else NO_RUN_YET)
 
-    @in_words
     def from_hub(self, name: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
         """Fetch an adapter: (list of models, …) as `choose`."""
         session = self.session(request)
@@ -103,11 +77,9 @@ class Handlers:
         models = gr.Dropdown(choices=list(self.choices(session)), value=choice.label)
         return models, *self.choose(choice.label, prompt, request)
 
-    @in_words
     def pick_example(self, label: str, request: gr.Request, event: gr.EventData) -> str:
         return self.choice(self.session(request), label).subjects[event.index]
 
-    @in_words
     def draw(
         self,
         prompt: str,
@@ -120,7 +92,7 @@ class Handlers:
         request: gr.Request,
         event: gr.EventData,
         progress: gr.Progress = gr.Progress(),
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Any, ...] | Noted:
         """(seed, stage, chat, gallery). The button that asks for another one draws with a new seed."""
         session = self.session(request)
         cancelled = session.begin()
@@ -151,13 +123,13 @@ class Handlers:
                 cancelled=cancelled.is_set,
             )
         except Cancelled:
-            gr.Info("Nothing was kept.", title="Stopped", duration=3)
-            return seed, gr.skip(), gr.skip(), gr.skip()
-        if unread:
-            shown = unread if len(unread) <= SHOWN_LETTERS else f"{unread[:SHOWN_LETTERS]}…"
-            gr.Warning(f"The model had no room for “{escape(shown)}”.", title="A long prompt")
+            return Noted((seed, gr.skip(), gr.skip(), gr.skip()), "Stopped; nothing was kept.")
         session.add(Drawing(words, wanted, choice, base, tuned))
-        return seed, *self._look(session, transparent)
+        drawn = (seed, *self._look(session, transparent))
+        if not unread:
+            return drawn
+        shown = unread if len(unread) <= SHOWN_LETTERS else f"{unread[:SHOWN_LETTERS]}…"
+        return Noted(drawn, f"A long prompt: the model had no room for “{shown}”.")
 
     def cancel(self, request: gr.Request) -> None:
         self.session(request).cancel()
@@ -165,11 +137,9 @@ class Handlers:
     def leave(self, request: gr.Request) -> None:
         self.sessions.leave(str(request.session_hash))
 
-    @in_words
     def look(self, transparent: bool, request: gr.Request) -> tuple[Any, ...]:
         return self._look(self.session(request), transparent)
 
-    @in_words
     def bring_back(self, transparent: bool, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         session = self.session(request)
         if 0 <= event.index < len(session.drawings):
@@ -206,7 +176,6 @@ class Handlers:
             ),
         )
 
-    @in_words
     def add_to_pack(self, transparent: bool, request: gr.Request) -> str:
         session = self.session(request)
         if session.shown is None:
@@ -214,7 +183,6 @@ class Handlers:
         session.add_to_pack(session.shown, transparent)
         return self._pack(session)
 
-    @in_words
     def take_out(self, request: gr.Request, event: gr.EventData) -> str:
         session = self.session(request)
         session.take_out(event.index)
@@ -223,7 +191,6 @@ class Handlers:
     def _pack(self, session: Session) -> str:
         return markup.pack([packed.file for packed in session.pack.values()], session.names())
 
-    @in_words
     def download(self, platform: str, request: gr.Request) -> Path:
         """Return the zip of the pack for one platform."""
         return self.session(request).write_pack(platform)

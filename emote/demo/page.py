@@ -11,6 +11,7 @@ import gradio as gr
 
 from emote.demo import markup
 from emote.demo.handlers import ANOTHER, LARGEST_SEED, Handlers, roll, wording
+from emote.demo.notices import with_notice
 from emote.packs.platforms import Platform
 
 STYLE = Path(__file__).with_name("style.css")
@@ -28,7 +29,7 @@ START = "Press Generate. Both images start from the same noise, so what differs 
 # not with the click: Gradio would drop a click on Generate until then
 BEGIN = "(...inputs) => { document.body.classList.add('drawing'); return inputs; }"
 END = "() => document.body.classList.remove('drawing')"
-SAVE = "() => document.querySelector('#zip').click()"
+SAVE = "notice => notice || document.querySelector('#zip').click()"
 
 
 html = partial(gr.HTML, apply_default_css=False)
@@ -38,6 +39,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
     first = handlers.catalogue.first
     with gr.Blocks(title="StableEmote", analytics_enabled=False) as page:
         head = html(handlers.header(first), elem_id="head")
+        notice = html("", elem_id="notice")
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=4, min_width=300, elem_id="controls"):
                 prompt = gr.Textbox(first.subjects[0], label="What should it show?", info=wording(first), lines=1,
@@ -83,41 +85,47 @@ def build_page(handlers: Handlers) -> gr.Blocks:
                                  for name in Platform.__members__}  # fmt: skip
                 zip_file = gr.DownloadButton("zip", visible="hidden", elem_id="zip")
 
-        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # only drawings are queued: Gradio closes a page's event stream with the last queued call that ends, and may
+        # lose the answers of one that begins just then. "multiple": a click that comes before the last answer counts
+        at_once: dict[str, Any] = {"show_progress": "hidden", "queue": False, "trigger_mode": "multiple"}
+
+        def on(trigger: Any, action: Callable[..., Any], inputs: Any, outputs: list[Any], **options: Any) -> Any:
+            act = with_notice(action, len(outputs))
+            return gr.on(trigger, act, inputs, [*outputs, notice], api_visibility="private", **{**at_once, **options})
+
         chosen = [prompt, examples, head, guidance, lora_scale]
         images = [stage, chat, gallery]
 
-        page.load(handlers.open, None, model, **hidden)
+        on(page.load, handlers.open, None, [model])
         page.unload(handlers.leave)
-        model.input(handlers.choose, [model, prompt], chosen, **hidden)
-        gr.on([fetch.click, hub.submit], handlers.from_hub, [hub, prompt], [model, *chosen], api_visibility="private",
-              show_progress="minimal", show_progress_on=hub)  # fmt: skip
-        examples.select(handlers.pick_example, model, prompt, **hidden)
-        dice.click(roll, None, seed, queue=False, **hidden)
+        on(model.input, handlers.choose, [model, prompt], chosen)
+        on([fetch.click, hub.submit], handlers.from_hub, [hub, prompt], [model, *chosen],
+           show_progress="minimal", show_progress_on=hub, trigger_mode="once")  # fmt: skip
+        on(examples.select, handlers.pick_example, model, [prompt])
+        on(dice.click, roll, None, [seed])
 
-        starts = [generate.click, prompt.submit, another.click]
-        drawing = gr.on(
-            starts,
+        drawing = on(
+            [generate.click, prompt.submit, another.click],
             handlers.draw,
             [prompt, seed, steps, guidance, lora_scale, transparent, model],
             [seed, *images],
             js=BEGIN,
+            queue=True,
             trigger_mode="once",
             concurrency_limit=1,
+            show_progress="full",
             show_progress_on=stage,
-            api_visibility="private",
         )
         drawing.then(None, js=END)
         drawing.failure(None, js=END)
-        cancel.click(handlers.cancel, None, None, queue=False, cancels=[drawing], **hidden)
+        on(cancel.click, handlers.cancel, None, [], cancels=[drawing])
 
-        transparent.input(handlers.look, transparent, images, **hidden)
-        gallery.select(handlers.bring_back, transparent, images, **hidden)
-        add.click(handlers.add_to_pack, transparent, pack, **hidden)
-        pack.select(handlers.take_out, None, pack, **hidden)
+        on(transparent.input, handlers.look, transparent, images)
+        on(gallery.select, handlers.bring_back, transparent, images)
+        on(add.click, handlers.add_to_pack, transparent, [pack])
+        on(pack.select, handlers.take_out, None, [pack])
         for name, button in downloads.items():
-            written = button.click(_writer(handlers, name), None, zip_file, api_visibility="private")
-            written.success(None, js=SAVE)
+            on(button.click, _writer(handlers, name), None, [zip_file]).success(None, notice, js=SAVE)
     return page
 
 

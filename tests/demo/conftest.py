@@ -20,12 +20,6 @@ from emote.lora.formats import save_diffusers
 from tests.models.helpers import fresh_unet, learn, lora_config
 
 SLOW_STEP_S = 0.05
-LISTEN = """
-window.said = [];
-new MutationObserver(() => {
-  for (const toast of document.querySelectorAll('.toast-body')) window.said.push(toast.textContent);
-}).observe(document, {childList: true, subtree: true, characterData: true});
-"""  # messages go away by themselves, and a test may come too late
 PATIENCE_MS = 60_000  # of a test, on a busy machine
 
 
@@ -80,7 +74,6 @@ def visit(demo: Demo, browser: Any) -> Iterator[Callable[..., Any]]:
             stack.callback(context.close)
             context.on("request", lambda request: asked.append(request.url))
             page = context.new_page()
-            page.add_init_script(LISTEN)
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on("websocket", lambda socket: asked.append(socket.url))
             page.set_default_timeout(PATIENCE_MS)

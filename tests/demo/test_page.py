@@ -18,6 +18,18 @@ from tests.demo.conftest import SLOW_STEP_S, Slowly
 
 LONGEST_PROMPT = pytest.importorskip("emote.demo.handlers", reason="the demo needs gradio").LONGEST_PROMPT
 Session = Callable[..., Any]
+LATE_STREAM = """
+const fetched = window.fetch;
+window.fetch = async (...request) => {
+  const answer = await fetched(...request);
+  if (!String(request[0]?.url ?? request[0]).includes('queue/data')) return answer;
+  const late = new TransformStream({
+    transform(chunk, out) { setTimeout(() => { try { out.enqueue(chunk); } catch {} }, 300); },
+    flush() { return new Promise(end => setTimeout(end, 400)); },
+  });
+  return new Response(answer.body.pipeThrough(late), {status: answer.status, headers: answer.headers});
+};
+"""  # what the server tells a page by itself comes 0.3 s late; answers come at once
 
 
 def generate(page: Any, prompt: str) -> None:
@@ -36,8 +48,10 @@ def widths_px(page: Any, selector: str) -> list[int]:
 
 
 def hear(page: Any, words: str) -> None:
-    """Wait for a message with these words."""
-    page.wait_for_function("words => window.said.some(message => message.includes(words))", arg=words)
+    """Wait for the notice with these words, and close it."""
+    page.locator("#notice .notice").filter(has_text=words).wait_for()
+    page.click("#notice button")
+    page.wait_for_selector("#notice .notice", state="detached")
 
 
 def scrolls_sideways(page: Any) -> bool:
@@ -167,6 +181,16 @@ def test_bad_prompts_break_nothing(visit: Session) -> None:
     assert page.evaluate("window.harmed") is None
     assert page.locator("#stage img").count() == 2
     assert page.locator("[onerror]").count() == 0
+
+
+def test_a_click_just_before_generate_loses_no_drawing(visit: Session) -> None:
+    page = visit()
+    page.evaluate(LATE_STREAM)
+    generate(page, "cat")
+    page.click("#add")
+    page.wait_for_timeout(100)  # the server is done, and the page does not know it yet
+    generate(page, "cat")
+    page.wait_for_selector("#pack li")
 
 
 def test_other_models_and_earlier_drawings_are_a_click_away(visit: Session, demo: Demo) -> None:
