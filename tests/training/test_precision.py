@@ -27,7 +27,7 @@ def checkpoint() -> dict[str, Any]:
 
 
 def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
-    io, path, saved = AtomicCheckpointIO(), tmp_path / "checkpoints" / "000007.ckpt", checkpoint()
+    io, path, saved = AtomicCheckpointIO("a-run-0123456789ab"), tmp_path / "checkpoints" / "000007.ckpt", checkpoint()
     io.save_checkpoint(saved, path)
     loaded = io.load_checkpoint(path)
     for name, value in saved["state_dict"].items():
@@ -39,7 +39,7 @@ def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_a_save_that_fails_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    io, path = AtomicCheckpointIO(), tmp_path / "a.ckpt"
+    io, path = AtomicCheckpointIO("a-run-0123456789ab"), tmp_path / "a.ckpt"
     io.save_checkpoint({"global_step": 1}, path)
     with pytest.raises((AttributeError, pickle.PicklingError)):
         io.save_checkpoint({"large": torch.ones(1000), "function": lambda: None}, path)
@@ -51,7 +51,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     torch.save({"code": Code()}, tmp_path / "a.ckpt")
     for weights_only in (None, True, False):
         with pytest.raises(pickle.UnpicklingError):
-            AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt", weights_only=weights_only)
+            AtomicCheckpointIO("a-run-0123456789ab").load_checkpoint(tmp_path / "a.ckpt", weights_only=weights_only)
 
 
 def test_half_precision_is_scaled_but_never_autocast() -> None:
