@@ -43,7 +43,7 @@ def test_a_save_that_fails_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     io.save_checkpoint({"global_step": 1}, path)
     with pytest.raises((AttributeError, pickle.PicklingError)):
         io.save_checkpoint({"large": torch.ones(1000), "function": lambda: None}, path)
-    assert io.load_checkpoint(path) == {"global_step": 1}
+    assert io.load_checkpoint(path)["global_step"] == 1
     assert [found.name for found in tmp_path.iterdir()] == ["a.ckpt"]
 
 

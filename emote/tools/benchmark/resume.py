@@ -49,7 +49,8 @@ def compare_bits(
         module = LoraModule(unet, components.load_scheduler(base), torch.zeros(*sizes.text), config, seed=0).train()
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type, devices=1, max_steps=last, max_epochs=-1,
-            plugins=[precision_plugin(dtype, device), AtomicCheckpointIO("a-run-0123456789ab")], logger=False, enable_progress_bar=False,
+            plugins=[precision_plugin(dtype, device), AtomicCheckpointIO(folder.name)],
+            logger=False, enable_progress_bar=False,
             accumulate_grad_batches=batch // (micro or batch), enable_model_summary=False, enable_checkpointing=False,
             default_root_dir=folder, callbacks=[_Forget()],
         )  # fmt: skip
