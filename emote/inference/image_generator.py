@@ -16,6 +16,7 @@ from emote.inference.png_metadata import CHUNK, Parameters, write_parameters
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import Adapter
 from emote.lora.adapter import adapter_scaled, without_adapter
+from emote.lora.fold import Folding
 from emote.lora.loading import load_for_sampling, remove_layers
 from emote.models import components
 from emote.models.device import choose
@@ -71,6 +72,7 @@ class ImageGenerator:
         self._tokenizer = self._encoder.tokenizer
         self._training_schedule = components.load_scheduler(path).config
         self._parts = {"unet": self._unet, **self._encoder.encoders}
+        self._folding = Folding()
         self._adapts_text = False  # whether the adapter in use changes what prompts are encoded to
         self._embedding_TD = lru_cache(REMEMBERED_PROMPTS)(self._encode)
 
@@ -85,6 +87,7 @@ class ImageGenerator:
         """
         if _same(adapter, self.adapter):
             return
+        self._folding.take_out()
         for part in self._parts.values():
             remove_layers(part)
         if self._adapts_text:
@@ -194,6 +197,11 @@ class ImageGenerator:
         if self.adapter is None:
             yield
             return
+        if scale and self.dtype is torch.float32:  # half-precision weights would round an adapter away
+            self._folding.fold(self._parts.values(), scale)
+            yield
+            return
+        self._folding.take_out()
         with ExitStack() as stack:
             for part in self._parts.values():
                 stack.enter_context(adapter_scaled(part, scale) if scale else without_adapter(part))
