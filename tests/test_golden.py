@@ -30,7 +30,7 @@ TINY_IMAGE = [  # mean red, green and blue of the drawn image's 16 squares of 8Ã
     [[129.5, 156.3, 126.9], [149.3, 162.8, 123.2], [157.8, 140.6, 119.7], [150.5, 130.8, 129.2]],
     [[126.1, 114.2, 137.1], [120.9, 128.1, 133.4], [125.0, 129.5, 139.2], [146.8, 121.0, 138.7]],
 ]
-SMOKE_RUN = "smoke-e6435ce40c82"
+SMOKE_RUN = "smoke-74c817ced5d1"
 SMOKE_HELD_OUT_LOSS = (0.17798, 0.15457)  # of the base model, and after 20 steps
 
 
