@@ -26,7 +26,7 @@ from emote.models.components import load_text_encoder, load_unet
 from emote.models.prompts import PromptEncoder
 from emote.util.errors import ConfigError
 from tests.inference.conftest import model_config
-from tests.lora.tools import ALPHA, ONE_PART, RANK, TOOLS, Matrices, matrices, merged, relative
+from tests.lora.tools import ALPHA, ONE_PART, RANK, TOOLS, WORDS, Matrices, matrices, merged, relative, wanted
 from tests.models.helpers import answer, lora_config
 
 ROUNDING = 3e-6  # of float32, over a whole UNet
@@ -61,17 +61,6 @@ def written(base: Path, tmp_path: Path) -> Callable[[str, bool], tuple[Path, Mat
     return write
 
 
-def words(encoder: PromptEncoder) -> torch.Tensor:
-    return encoder(["a cat", ""])
-
-
-def wanted(base: Path, of: Matrices, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the UNet's answer, the words' embeddings) with merged weights."""
-    encoder = PromptEncoder(base)
-    merged("text_encoder", encoder.encoders["text_encoder"], of, scale)
-    return answer(merged("unet", load_unet(base), of, scale)), words(encoder)
-
-
 @pytest.mark.parametrize(("tool", "text"), CELLS)
 def test_it_draws_with_the_merged_weights(
     base: Path, generator: ImageGenerator, written: Any, tool: str, text: bool
@@ -80,9 +69,9 @@ def test_it_draws_with_the_merged_weights(
     generator.use(find_adapter(str(given), model=model_config(base)))
     unet, encoded = wanted(base, of)
     assert relative(answer(generator._unet), unet) < ROUNDING
-    assert relative(words(generator._encoder), encoded) < ROUNDING
+    assert relative(generator._encoder(WORDS), encoded) < ROUNDING
     plain = load_unet(base)
-    assert relative(answer(plain), unet) > 1e-3 and (relative(words(PromptEncoder(base)), encoded) > 1e-3) == text
+    assert relative(answer(plain), unet) > 1e-3 and (relative(PromptEncoder(base)(WORDS), encoded) > 1e-3) == text
 
 
 @pytest.mark.parametrize(("tool", "text"), CELLS)
@@ -94,7 +83,7 @@ def test_training_starts_from_the_merged_weights(base: Path, written: Any, tool:
     layers = warm_start(unet, lora)
     adapt_text(encoder.encoders, lora)
     assert relative(answer(unet), wanted(base, of)[0]) < ROUNDING
-    assert relative(words(encoder), wanted(base, of)[1]) < ROUNDING
+    assert relative(encoder(WORDS), wanted(base, of)[1]) < ROUNDING
     assert layers.keys() == {name for name in of if not name.startswith("unet.")}
     assert (text_encoder_key(lora, "base") != "base") == text
 

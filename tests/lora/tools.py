@@ -8,16 +8,20 @@ LyCORIS (lycoris/wrapper.py). What is merged is computed here, in float64, from 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from emote.models.components import load_unet
 from emote.models.original_names import UNetLayout
+from emote.models.prompts import PromptEncoder
+from tests.models.helpers import answer
 
 Matrices = dict[str, tuple[torch.Tensor, torch.Tensor]]  # module with its part → (down [rank, in], up [out, rank])
 RANK, ALPHA = 4, 2.0
+WORDS = ["a cat", ""]
 LAYOUT = UNetLayout(2, frozenset({1}))
 
 
@@ -44,6 +48,13 @@ def merged(part: str, model: torch.nn.Module, of: Matrices, scale: float = 1.0) 
             change = scale * ALPHA / RANK * (up.double() @ down.double())
             module.weight.data = (module.weight.double() + change).float()
     return model
+
+
+def wanted(base: Path, of: Matrices, scale: float = 1.0, words: Sequence[str] = WORDS) -> tuple[torch.Tensor, ...]:
+    """(the UNet's answer, the words' embeddings) with merged weights."""
+    encoder = PromptEncoder(base)
+    merged("text_encoder", encoder.encoders["text_encoder"], of, scale)
+    return answer(merged("unet", load_unet(base), of, scale)), encoder(list(words))
 
 
 def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
