@@ -146,7 +146,7 @@ class LoraConfig:
     init: Init = key("distribution of A at the start (B is zero)")
     dtype: AdapterDtype = key("the adapter's own dtype; bfloat16 stops small updates (kept for the reported run)")
     seed: int = key("seed of A, and of the adapter's dropout", at_least=0)
-    init_from: Optional[str] = key("adapter file to start from, diffusers' or kohya's; null: lora.init")
+    init_from: Optional[str] = key("adapter to start from, a file or directory of any tool; null: lora.init")
     variant: Any = key("how the adapter acts on a weight", kind=VARIANT, before="lora")
     options: Any = key("of the variant, by its name", default={})
 

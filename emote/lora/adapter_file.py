@@ -201,9 +201,7 @@ def find_adapter_file(path: Path) -> Path | None:
     if len(parts) == 1:
         return path / parts[0] / PEFT_FILE
     if parts:
-        raise ConfigError(
-            f"{path} has an adapter for each of {', '.join(parts)}; only one file is read: name one of them"
-        )
+        raise ConfigError(f"{path} has adapters of {' and '.join(parts)}, and one is read: name its directory")
     if (path / "model_index.json").is_file():
         return None  # a base model's
     files = sorted(path.glob("*.safetensors"))

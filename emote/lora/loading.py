@@ -52,7 +52,8 @@ def put_layers(parts: Modules, layers: Mapping[str, Layer], file: Path) -> None:
 def remove_layers(part: nn.Module) -> None:
     """Leave the part as it was before `put_layers`."""
     recurse_remove_peft_layers(part)
-    part.__dict__.pop("peft_config", None)
+    for name in ("peft_config", "_hf_peft_config_loaded"):  # what peft and diffusers keep of it
+        part.__dict__.pop(name, None)
 
 
 def _put(module: nn.Module, part: str, layers: Mapping[str, Layer]) -> None:

@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from emote.cli.keywords import run_command
 from emote.inference.export import Export, export
+from emote.lora.adapter_file import read_adapter
 from emote.lora.formats import read_metadata, save_diffusers, save_kohya
 from tests.lora.adapter_files import Trap, cut_off, dora, kohya_with_text, lycoris, published, some_tensors
+from tests.lora.tools import peft, relative
 from tests.models.helpers import answer, fresh_unet, learn, lora_config
 
 Run = Callable[..., tuple[int, str, str]]
@@ -183,6 +185,38 @@ def test_nothing_is_written_of_a_file_that_holds_what_is_not_understood(run: Run
         code, _, err = run(f"run={tmp_path / 'y.safetensors'}", f"to={target}", *words)
         assert code == 2 and "layers that no Stable Diffusion has" in err and "lora_te3_block.lora_down.weight" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_who_reads_a_file_with_mixed_alphas_is_said(run: Run, tmp_path: Path) -> None:
+    tensors = load_file(kohya_with_text(tmp_path / "x.safetensors"))
+    assert row(run(f"run={tmp_path / 'x.safetensors'}")[1], "read by").startswith("diffusers, kohya's scripts")
+    name = next(name for name in tensors if name.startswith("lora_unet_") and name.endswith(".alpha"))
+    save_file(tensors | {name: torch.tensor(0.25)}, tmp_path / "y.safetensors")
+    told = row(run(f"run={tmp_path / 'y.safetensors'}")[1], "read by")
+    assert "diffusers misreads" in told and "to=diffusers" in told
+
+
+def test_peft_s_directory_is_told_without_a_base_model(run: Run, tmp_path: Path) -> None:
+    of = {"unet.mid_block.attentions.0.proj_in": (torch.ones(4, 8), torch.ones(8, 4))}
+    code, out, _ = run(f"run={peft(of, tmp_path)}")
+    assert code == 0 and row(out, "format").startswith("peft") and row(out, "alpha") == "2"
+    (tmp_path / "adapter_config.json").unlink()
+    assert row(run(f"run={tmp_path}")[1], "alpha") == "not stored, so read as the rank"
+
+
+def test_a_smaller_rank_in_float32_is_rounded_nowhere(run: Run, tmp_path: Path) -> None:
+    tensors = {
+        name: tensor.bfloat16() for name, tensor in load_file(kohya_with_text(tmp_path / "x.safetensors")).items()
+    }
+    save_file(tensors, tmp_path / "b.safetensors")
+    out = tmp_path / "small.safetensors"
+    assert run(f"run={tmp_path / 'b.safetensors'}", "to=kohya", "rank=2", "dtype=float32", f"output={out}")[0] == 0
+    for name, layer in read_adapter(out).layers.items():
+        whole = read_adapter(tmp_path / "b.safetensors").layers[name]
+        exact = whole.scale * (whole.up.double() @ whole.down.double())
+        u, s, v = torch.linalg.svd(exact)
+        best = (u[:, :2] * s[:2]) @ v[:2]
+        assert relative(layer.scale * (layer.up.double() @ layer.down.double()), best) < 1e-6
 
 
 def test_words_that_do_not_go_together_are_all_told(run: Run, tmp_path: Path) -> None:

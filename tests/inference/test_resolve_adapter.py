@@ -160,6 +160,30 @@ def test_files_that_are_no_adapters_are_refused(tmp_path: Path, tiny_sd: Path, o
     assert "has no pytorch_lora_weights.safetensors" in refused("tiny", own_runs)
 
 
+def test_a_path_that_is_not_there_is_no_hub_name(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emote.inference.resolve_adapter._of_hub", lambda *_: pytest.fail("asked the Hub"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loras").mkdir()
+    shutil.copy(runs / NAME / "steps" / "000020" / "tiny.safetensors", tmp_path / "loras" / "style.safetensors")
+    assert "is not there; did you mean loras/style.safetensors?" in refused("loras/stile.safetensors", runs)
+    assert "there is no directory nowhere" in refused("nowhere/style.safetensors", runs)
+    assert "is not there" in refused(str(tmp_path / "away"), runs)
+    (tmp_path / "empty" / "deep").mkdir(parents=True)
+    assert "is a directory without an adapter" in refused("empty/deep", runs)
+
+
+def test_a_directory_with_one_adapter_is_enough(runs: Path, tmp_path: Path, tiny_sd: Path) -> None:
+    shutil.copy(runs / NAME / "steps" / "000020" / "tiny.safetensors", tmp_path / "style.safetensors")
+    adapter = find_adapter(str(tmp_path), runs, model_config(tiny_sd))
+    assert adapter.file == tmp_path / "style.safetensors"
+    shutil.copy(tmp_path / "style.safetensors", tmp_path / "other.safetensors")
+    assert "has 2 safetensors files; name one of other.safetensors, style.safetensors" in refused(str(tmp_path), runs)
+    for file in tmp_path.glob("*.safetensors"):
+        file.unlink()
+    (tmp_path / "adapter_model.bin").write_bytes(b"PK\x03\x04" + bytes(80))
+    assert "can run code" in refused(str(tmp_path), runs)
+
+
 def test_summaries_of_another_shape_do_not_matter(own_runs: Path) -> None:
     (own_runs / NAME / "steps" / "000020" / "summary.json").write_text(json.dumps([]))
     assert find_adapter("latest", own_runs).label == f"{NAME}/20"

@@ -96,6 +96,23 @@ def test_an_adapter_of_another_model_is_refused(tiny_sd: Path, learned: tuple[An
     assert "another base model" in refused(attached(tiny_sd), init_from=str(tmp_path / "other.safetensors"))
 
 
+def test_kohya_s_own_targets_are_named_to_be_set(tiny_sd: Path, tmp_path: Path) -> None:
+    """Its scripts adapt every Linear and Conv2d of the transformers: none of the presets."""
+    kohyas = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
+    file = save_kohya(attached(tiny_sd, targets=kohyas), tmp_path / "x.safetensors", lora_config(), {})
+    said = refused(attached(tiny_sd), init_from=str(file))
+    listed = said.split("set lora.targets=[")[1].split("]")[0].split(",")
+    unet = attached(tiny_sd, targets=listed)
+    warm_start(unet, lora_config(targets=listed, init_from=str(file)))
+    some = {n: t for n, t in load_file(file).items() if "down_blocks_0_attentions_0_transformer" in n and "attn1" in n}
+    save_file(some, tmp_path / "some.safetensors")
+    said = refused(attached(tiny_sd), init_from=str(tmp_path / "some.safetensors"))
+    listed = said.split("set lora.targets=[")[1].split("]")[0].split(",")
+    warm_start(
+        attached(tiny_sd, targets=listed), lora_config(targets=listed, init_from=str(tmp_path / "some.safetensors"))
+    )
+
+
 def test_a_file_that_is_not_there_is_named(tiny_sd: Path, tmp_path: Path) -> None:
     assert "where none is" in refused(attached(tiny_sd), init_from=str(tmp_path / "missing.safetensors"))
 
