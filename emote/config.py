@@ -265,11 +265,12 @@ class CallbacksConfig:
 @dataclass
 class LoggerConfig:
     to: List[Any] = key("where a run is logged beside metrics.csv, which is always written", kind=LOGGER)
-    project: str = key("W&B project")
-    entity: Optional[str] = key("W&B team or user")
+    project: Optional[str] = key("W&B project; null: WANDB_PROJECT, else stable-emote")
+    entity: Optional[str] = key("W&B team or user; null: WANDB_ENTITY, else your own")
     artifact: bool = key("log the adapter to W&B as an artifact at the end")
-    group: Optional[str] = key("W&B group; a sweep sets its own")
-    run_name: Optional[str] = key("what W&B calls the run; null: <name>-<identity>; a sweep says what differs")
+    group: Optional[str] = key("W&B group; null: WANDB_RUN_GROUP; a sweep sets its own")
+    run_name: Optional[str] = key("what W&B calls the run; null: WANDB_NAME, else <name>-<identity>; "
+                                  "a sweep says what differs")  # fmt: skip
     options: Any = key("of the loggers, by their names", default={})
 
 
