@@ -91,6 +91,8 @@ class _Store:
         if re.search(r"\bbucket\(", query) and "model" in query:
             bucket = self._resumed(self.runs[key]) if key in self.runs else None
             return {"model": {"bucket": bucket, "name": project, "entity": {"name": ENTITY}}}
+        if "artifactType" in query and query.strip().startswith("query"):
+            return {"project": {"artifact": None, "artifactType": None}}
         if "viewer" in query:
             teams = {"edges": [{"node": {"name": ENTITY}}]}
             viewer = {"id": "u", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": teams}

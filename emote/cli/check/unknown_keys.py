@@ -22,9 +22,19 @@ def unknown(key: str, groups: Groups) -> str:
     group, _, option = key.partition("/")
     if group in groups.options and option in groups.shown(group):
         return f"{key} is an option; did you mean {group}={option}?"
-    if reason := no_such_key(key):
+    if not peer_key(key, {*LEAVES, *groups.options}) and (reason := no_such_key(key)):
         return f"unknown key {key}: {reason}"
+    if meant := key_by_meaning(key, groups):
+        return f"unknown key {key}{did_you_mean(meant)}"
     return f"unknown key {key}{did_you_mean(nearest_key(key, groups)) or f'; `{TRAIN} --help` lists them'}"
+
+
+def key_by_meaning(key: str, groups: Groups) -> str | None:
+    """Return the key that another trainer calls so, or whose last part it is; None where letters alone could tell."""
+    last = key.replace("/", ".").rsplit(".", 1)[-1]
+    if meant := peer_key(key, {*LEAVES, *groups.options}):
+        return meant
+    return nearest_key(key, groups) if last in BY_LAST_PART else None
 
 
 def nearest_key(key: str, groups: Groups) -> str | None:
