@@ -47,11 +47,12 @@ class RunFolder:
         write_json(self.root / "identity.json", facts)
 
     def facts(self) -> dict[str, Any]:
-        """Return what `note_facts` kept, {} where nothing can be read."""
+        """Return what `note_facts` kept, {} where it cannot be read."""
         try:
-            return read_state(self.root / "identity.json")
+            told = read_state(self.root / "identity.json")
         except Damaged:
             return {}
+        return told if isinstance(told.get("identity"), str) else {}
 
     @property
     def is_aside(self) -> bool:

@@ -38,7 +38,9 @@ def siblings(folder: RunFolder, facts: Mapping[str, Any]) -> Iterator[str]:
     near = []
     for other in list_run_folders(folder.root.parent):
         theirs = other.facts()
-        if other.root == folder.root or other.is_aside or not theirs or not other.latest_checkpoint():
+        if other.root == folder.root or other.is_aside or not other.latest_checkpoint():
+            continue
+        if not all(isinstance(theirs.get(part), dict) for part in ("science", "weights")):
             continue
         if len(found := differences(facts, theirs)) <= MOST_KEYS:
             near.append((len(found), -other.latest_checkpoint(), other, found))
