@@ -81,12 +81,12 @@ def kill_and_compare(directory: Path, words: list[str], count: int, damaged: int
             print(f"another adapter after kill {number} of seed {seed}; the log:\n{_log(where)}", file=sys.stderr)
         if (number + 1) % 10 == 0:
             print(f"{number + 1} of {count}: {found}", flush=True)
-    found["sentence"] = (
+    sentence = (
         f"{count} times: {found['killed']} killed ({found['finished before']} had finished), "
         f"{found['from a checkpoint']} had a checkpoint, the newest damaged in {found['damaged']}; "
         f"{found['different']} adapters differ from the undisturbed run's"
     )
-    return found
+    return {**found, "sentence": sentence}
 
 
 def _finish(context: Any, where: Path, config: str) -> tuple[dict[str, str], float]:
@@ -120,7 +120,7 @@ def _run(where: Path, config: str) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     torch.set_num_threads(1)
-    composed = to_dataclass(OmegaConf.create(config))
+    composed = to_dataclass(OmegaConf.merge(OmegaConf.create(config)))
     composed.run.dir = str(where)
     run(composed, [])
     (where / MODULES).write_text("\n".join(name for name in sys.modules if name.partition(".")[0] in HEAVY))
