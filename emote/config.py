@@ -481,7 +481,7 @@ def _text_problems(config: Config) -> Iterator[str]:
         value = get(config, key_name)
         if value is not None and not value.strip() and key_name not in ("data.path", "resume_from"):
             yield f"{key_name} must be a path, got nothing; is a variable of the shell empty?"
-        elif value and (unset := re.search(r"\$(\w+|\{\w+\})", value)):
+        elif value and (unset := re.search(r"\$(\w+|\{\w+\})", value)) and not os.path.exists(value):
             yield f"{key_name} has {unset[0]}, which is not set in the environment, got {value}"
 
 
