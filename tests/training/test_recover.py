@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> RunFolder:
     for step in (2, 4, 6):
         checkpoint(folder, step)
         folder.note_saved(step)
+    folder.metrics.keep_until(0)
     for step in range(1, 8):
         folder.metrics.append({"step": step, "loss": 0.5})
     return folder
