@@ -24,17 +24,17 @@ def unknown(key: str, groups: Groups) -> str:
         return f"{key} is an option; did you mean {group}={option}?"
     if not peer_key(key, {*LEAVES, *groups.options}) and (reason := no_such_key(key)):
         return f"unknown key {key}: {reason}"
-    if meant := key_by_meaning(key, groups):
-        return f"unknown key {key}{did_you_mean(meant)}"
     return f"unknown key {key}{did_you_mean(nearest_key(key, groups)) or f'; `{TRAIN} --help` lists them'}"
 
 
-def key_by_meaning(key: str, groups: Groups) -> str | None:
-    """Return the key that another trainer calls so, or whose last part it is; None where letters alone could tell."""
+def likely_key(key: str, groups: Groups) -> str | None:
+    """Return the key that was meant, where that is sure enough to look at its value too: another trainer calls it so,
+    its last part is the same, or all of it is nearly the same. None elsewhere: a guess would add a mistake."""
+    meant = nearest_key(key, groups)
     last = key.replace("/", ".").rsplit(".", 1)[-1]
-    if meant := peer_key(key, {*LEAVES, *groups.options}):
+    if meant is None or last in BY_LAST_PART or peer_key(key, {*LEAVES, *groups.options}):
         return meant
-    return nearest_key(key, groups) if last in BY_LAST_PART else None
+    return meant if difflib.SequenceMatcher(None, key, meant).ratio() >= 0.75 else None
 
 
 def nearest_key(key: str, groups: Groups) -> str | None:

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from emote.cli.check.findings import Findings
-from emote.cli.check.unknown_keys import key_by_meaning, unknown
+from emote.cli.check.unknown_keys import likely_key, unknown
 from emote.cli.check.values import leaf_problem, value_problem
 from emote.cli.composing import Composer
 from emote.cli.groups import Groups
@@ -156,7 +156,7 @@ def _check_word(override: Override, groups: Groups, found: Findings) -> list[str
             return []
         return [said]
     found.add(unknown(key, groups), key)
-    meant = key_by_meaning(key, groups)  # a guess by letters would add a mistake about what nobody typed
+    meant = likely_key(key, groups)  # a guess by letters would add a mistake about what nobody typed
     return _check_word(_renamed(override, meant), groups, found) if meant else []
 
 
