@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
@@ -95,6 +96,8 @@ TARGET_PRESETS: dict[str, tuple[str, ...]] = {
             "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv"),
 }  # fmt: skip
 
+
+LARGEST_HALF = 65504  # the largest number of 16-bit floats
 
 COUNTS = object()  # of a key whose every value is a part of the identity
 
@@ -265,11 +268,12 @@ class CallbacksConfig:
 @dataclass
 class LoggerConfig:
     to: List[Any] = key("where a run is logged beside metrics.csv, which is always written", kind=LOGGER)
-    project: str = key("W&B project")
-    entity: Optional[str] = key("W&B team or user")
+    project: Optional[str] = key("W&B project; null: WANDB_PROJECT, else stable-emote")
+    entity: Optional[str] = key("W&B team or user; null: WANDB_ENTITY, else your own")
     artifact: bool = key("log the adapter to W&B as an artifact at the end")
-    group: Optional[str] = key("W&B group; a sweep sets its own")
-    run_name: Optional[str] = key("what W&B calls the run; null: <name>-<identity>; a sweep says what differs")
+    group: Optional[str] = key("W&B group; null: WANDB_RUN_GROUP; a sweep sets its own")
+    run_name: Optional[str] = key("what W&B calls the run; null: WANDB_NAME, else <name>-<identity>; "
+                                  "a sweep says what differs")  # fmt: skip
     options: Any = key("of the loggers, by their names", default={})
 
 
@@ -327,6 +331,9 @@ class Config:
     )
 
 
+# keys whose value is a path, or may be one
+PATHS = ("run.dir", "run.cache_dir", "data.path", "model.path", "model.config", "lora.init_from", "resume_from")
+
 GROUPS = ("model", "lora", "data", "trainer", "hardware", "callbacks", "logger", "launcher", "experiment", "twin")
 
 # Keys that say how a run is done; all others are what is done, and make its identity (but for how far it goes).
@@ -382,7 +389,16 @@ def to_dataclass(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     if config.trainer.schedule_steps == "max_steps":  # before the identity is taken
         config.trainer.schedule_steps = config.trainer.max_steps
+    for name in PATHS:
+        section, _, last = name.rpartition(".")
+        if value := get(config, name):
+            setattr(get(config, section) if section else config, last, expanded(value))
     return _with_trigger(config)
+
+
+def expanded(path: str) -> str:
+    """Return a path with the home directory for ~ and values for $VARIABLES; those that are not set stay."""
+    return os.path.expandvars(os.path.expanduser(path))
 
 
 def _with_trigger(config: Config) -> Config:
@@ -415,8 +431,8 @@ def problems(config: Config) -> list[str]:
     if found:
         return found  # the rules below may rely on the ranges
     return [
-        *_data_problems(config), *_lora_problems(config), *_trainer_problems(config), *_hub_problems(config),
-        *_launcher_problems(config),
+        *_text_problems(config), *_data_problems(config), *_lora_problems(config), *_trainer_problems(config),
+        *_hub_problems(config), *_launcher_problems(config),
     ]  # fmt: skip
 
 
@@ -447,6 +463,26 @@ def range_problems(name: str, entry: Any, value: Any) -> Iterator[str]:
             test, words = tests[rule]
             if not test(number, limit):
                 yield f"{name} must be {words} {limit}, got {number}"
+
+
+LONGEST_NAME = 100
+NO_NAME = re.compile(r"[/\\:*?\"<>|\x00-\x1f]|^[.~\s-]|[.\s]$|\.old\d")
+
+
+def _text_problems(config: Config) -> Iterator[str]:
+    """What becomes a directory is one that every command finds again."""
+    name = config.name
+    if not name or len(name) > LONGEST_NAME or NO_NAME.search(name):
+        yield (
+            f"name must be a folder's name (letters, digits, - _ and spaces; no / and no dot at its start), got "
+            f"{name[:LONGEST_NAME] or 'nothing'}; where runs are kept is run.dir"
+        )
+    for key_name in PATHS:
+        value = get(config, key_name)
+        if value is not None and not value.strip() and key_name not in ("data.path", "resume_from"):
+            yield f"{key_name} must be a path, got nothing; is a variable of the shell empty?"
+        elif value and (unset := re.search(r"\$(\w+|\{\w+\})", value)) and not os.path.exists(value):
+            yield f"{key_name} has {unset[0]}, which is not set in the environment, got {value}"
 
 
 def _data_problems(config: Config) -> Iterator[str]:
@@ -514,7 +550,13 @@ def _colour_problems(background: str) -> Iterator[str]:
 
 
 def _lora_problems(config: Config) -> Iterator[str]:
-    targets = config.lora.targets
+    targets, scale = config.lora.targets, config.lora.alpha / config.lora.rank
+    if scale > LARGEST_HALF:
+        yield (
+            f"lora.alpha must be at most {LARGEST_HALF} × lora.rank (the adapter's output is scaled by alpha / rank, "
+            f"and half precision ends there), got {config.lora.alpha:g}; set lora.alpha={config.lora.rank} for a scale "
+            "of 1"
+        )
     known = sorted({name for names in TARGET_PRESETS.values() for name in names})
     if isinstance(targets, str):
         if targets not in TARGET_PRESETS:

@@ -5,6 +5,7 @@ All mistakes are reported together, each with the key, the rule, the value and t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from enum import Enum
@@ -68,6 +69,8 @@ def read_keywords(schema: type[T], arguments: list[str]) -> T:
         except ConfigError as error:
             mistakes.append(str(error))
             continue
+        if name in values and not isinstance(value, list):
+            print(f"note: {name} is set more than once; the last counts: {word}", file=sys.stderr)
         values[name] = values[name] + value if isinstance(value, list) and name in values else value
         mistakes += range_problems(name, entries[name], value)
     for name, entry in entries.items():
@@ -84,7 +87,7 @@ def unknown_word(word: str, known: Collection[str]) -> str:
     name, found, _ = word.lstrip("-").partition("=")
     guess = name if name in known else peer_key(name, known) or nearest(name, known)
     rule = f"unknown key {name}" if found and not word.startswith("-") else f"{word} is not key=value"
-    if reason := no_such_key(name):
+    if not peer_key(name, known) and (reason := no_such_key(name)):
         return f"{rule}: {reason}"
     return rule + (did_you_mean(f"{guess}=") if guess else f"; keys are {', '.join(known)}")
 

@@ -7,15 +7,33 @@ from collections.abc import Container
 # word → the keys that may be meant, of which each command has one at most or takes the first
 SAME: dict[str, tuple[str, ...]] = {}
 for _keys, _words in {
-    ("trainer.learning_rate",): "lr unet_lr text_encoder_lr base_lr",
+    ("trainer.learning_rate",): "lr unet_lr base_lr max_lr",
     ("trainer.max_steps",): "max_train_steps train_steps num_train_steps total_steps iterations iters",
     ("inference_steps", "trainer.max_steps", "callbacks.samples.inference_steps"): "steps num_steps",
     ("inference_steps", "callbacks.samples.inference_steps"):
         "num_inference_steps sample_steps sampling_steps denoising_steps",
     ("guidance_scale", "callbacks.samples.guidance_scale"): "cfg cfg_scale guidance scale_cfg classifier_free_guidance",
     ("scheduler",): "sampler sampler_name sample_sampler noise_scheduler",
-    ("trainer.optimizer",): "optimizer_type optim",
-    ("trainer.schedule",): "lr_scheduler lr_scheduler_type scheduler_type",
+    ("trainer.optimizer",): "optimizer optimizer_type optim optimizer_name",
+    ("trainer.schedule",): "lr_scheduler lr_scheduler_type scheduler_type lr_schedule",
+    ("trainer.lora_plus_ratio",): "loraplus_lr_ratio lora_plus lora_plus_lr_ratio",
+    ("trainer.betas",): "adam_beta1 adam_beta2 beta1 beta2 adam_betas",
+    ("trainer.epsilon",): "adam_epsilon adam_eps eps",
+    ("trainer.weight_decay",): "adam_weight_decay wd",
+    ("trainer.accelerator", "device"): "device",
+    ("trainer.objective",): "loss_type loss",
+    ("trainer.gradient_checkpointing",): "enable_gradient_checkpointing use_gradient_checkpointing",
+    ("trainer.compile",): "torch_compile dynamo_backend",
+    ("trainer.stop",): "early_stopping early_stop",
+    ("seed",): "seed_everything random_seed manual_seed",
+    ("lora.variant",): "use_dora dora use_rslora rslora rank_stabilized network_type lycoris_algo algo",
+    ("lora.init",): "init_lora_weights lora_init",
+    ("data.held_out",): "val_split validation_split val_fraction eval_split test_size",
+    ("data.trigger",): "trigger_word instance_token token activation_text class_tokens",
+    ("data.repeats",): "num_repeats repeats dataset_repeats n_repeats",
+    ("logger.run_name",): "wandb_name wandb_run_name",
+    ("logger.entity",): "wandb_entity",
+    ("callbacks.extra",): "callback callbacks_list",
     ("trainer.warmup_steps",): "lr_warmup_steps warmup num_warmup_steps",
     ("trainer.batch_size", "batch_size"): "train_batch_size bs batch per_device_train_batch_size",
     ("trainer.max_micro_batch",): "micro_batch micro_batch_size",
@@ -30,7 +48,7 @@ for _keys, _words in {
     ("lora.init_from",): "network_weights lora_weights pretrained_lora",
     ("output", "run.dir"): "output_dir outdir out out_dir save_dir output_path save_path",
     ("runs_dir", "run.dir"): "dir runs run_dir",
-    ("run.cache_dir", "cache_dir"): "cache cache_latents_to_disk",
+    ("run.cache_dir", "cache_dir"): "cache hf_cache_dir",
     ("name",): "output_name run_name exp_name experiment_name project_name",
     ("prompts", "callbacks.samples.prompts"):
         "prompt text sample_prompts validation_prompt validation_prompts prompts_file prompt_file",
@@ -61,7 +79,7 @@ for _keys, _words in {
     ("hub.push",): "push_to_hub",
     ("hub.repo", "repo"): "hub_model_id repo_id",
     ("platforms",): "for platform to target",
-    ("trainer.devices", "device"): "gpus num_gpus num_processes",
+    ("trainer.devices", "device"): "gpus num_gpus num_processes n_gpu gpu_ids",
 }.items():  # fmt: skip
     for _word in _words.split():
         SAME[_word] = _keys
@@ -78,15 +96,95 @@ NONE = {
         "memory takes at once",
     ),
     **dict.fromkeys(
-        ("cache_latents", "cache_text_encoder_outputs"), "images and captions are always encoded once, to a cache"
+        ("cache_latents", "cache_text_encoder_outputs", "cache_latents_to_disk"),
+        "images and captions are always encoded once, to run.cache_dir",
+    ),
+    **dict.fromkeys(
+        ("save_every_n_epochs", "sample_every_n_epochs", "eval_epochs", "validation_epochs", "checkpointing_epochs"),
+        "there are no epochs, because a run is counted in optimizer steps; set callbacks.checkpoint.every_steps=, "
+        "callbacks.samples.every_steps= or callbacks.validation.every_steps=",
+    ),
+    **dict.fromkeys(
+        ("text_encoder_lr", "te_lr", "clip_skip"), "there is none, because the text encoder is not trained, and is "
+        "read as Stable Diffusion was trained"
+    ),
+    **dict.fromkeys(
+        ("noise_offset", "multires_noise_iterations", "multires_noise_discount", "ip_noise_gamma", "zero_terminal_snr",
+         "adaptive_noise_scale"),
+        "there is none, because held-out losses are compared on plain Gaussian noise, as the base model was trained",
+    ),
+    **dict.fromkeys(
+        ("shuffle_caption", "keep_tokens", "caption_tag_dropout_rate", "shuffle_tags"),
+        "there is none, because captions are sentences and are encoded once; trainer.caption_dropout= drops whole ones",
+    ),
+    **dict.fromkeys(
+        ("ema", "use_ema", "ema_decay"),
+        "there is none of its own, because Lightning has it: "
+        "+callbacks.extra.ema._target_=pytorch_lightning.callbacks.WeightAveraging",
+    ),
+    **dict.fromkeys(
+        ("prior_preservation", "with_prior_preservation", "prior_loss_weight", "class_prompt", "reg_data_dir",
+         "class_data_dir", "num_class_images"),
+        "there is none, because a style is learned and no single subject; held-out concepts show what was forgotten",
+    ),
+    **dict.fromkeys(
+        ("enable_bucket", "bucket_reso_steps", "min_bucket_reso", "max_bucket_reso", "buckets"),
+        "there is none, because emoji are trained as squares; data.fit=pad or crop says what happens to others",
+    ),
+    **dict.fromkeys(
+        ("use_8bit_adam", "fp8_base", "load_in_8bit", "load_in_4bit", "quantize"),
+        "there is none, because an adapter's optimizer state is small; "
+        "trainer.gradient_checkpointing=true saves memory",
+    ),
+    **dict.fromkeys(
+        ("full_bf16", "full_fp16"),
+        "the frozen weights are in half precision by trainer.precision=, the adapter stays in float32 (lora.dtype=)",
+    ),
+    **dict.fromkeys(
+        ("v_parameterization", "v_pred", "prediction_type", "v2"),
+        "the base model's own scheduler says what it predicts",
+    ),
+    **dict.fromkeys(
+        ("max_token_length",), "the text encoder reads what it was trained to read (77 tokens of Stable Diffusion)"
+    ),
+    **dict.fromkeys(
+        ("scale_weight_norms", "rank_dropout", "module_dropout", "bias", "lora_bias"),
+        "there is none; lora.dropout=, trainer.weight_decay= and trainer.max_grad_norm= hold an adapter back",
+    ),
+    **dict.fromkeys(
+        ("log_dir", "logging_dir"), "all of a run lies in its directory, also TensorBoard's files; set run.dir="
+    ),
+    **dict.fromkeys(("tags", "wandb_tags", "wandb_notes"), "set WANDB_TAGS and WANDB_NOTES in the environment"),
+    **dict.fromkeys(
+        ("sampler", "sampler_name", "sample_sampler", "noise_scheduler"),
+        "samples are drawn with one sampler, so that runs compare; emote generate has scheduler=",
+    ),
+    **dict.fromkeys(
+        ("allow_tf32", "tf32"), "there is none, because the frozen weights are in half precision where it would help"
     ),
     **dict.fromkeys(
         ("xformers", "enable_xformers_memory_efficient_attention", "sdpa"),
         "attention uses PyTorch's fused kernels by itself",
     ),
     **dict.fromkeys(
-        ("train_text_encoder", "network_train_unet_only", "text_encoder"), "the UNet alone is trained"
+        ("train_text_encoder", "network_train_unet_only", "text_encoder", "train_unet"), "the UNet alone is trained"
     ),
+}  # fmt: skip
+
+# what other trainers call a value of ours
+VALUES: dict[str, dict[str, str]] = {
+    "trainer.schedule": {
+        "cosine_with_restarts": "cosine", "cosine_annealing": "cosine", "polynomial": "linear",
+        "constant_with_warmup": "constant, with trainer.warmup_steps=", "none": "constant",
+    },
+    "trainer.optimizer": {"adam": "adamw", "adamw8bit": "adamw", "adamw_8bit": "adamw", "prodigyopt": "prodigy",
+                          "adamwschedulefree": "schedule_free", "dadaptation": "prodigy"},
+    "trainer.accelerator": {"gpu": "cuda", "0": "cuda", "metal": "mps"},
+    "trainer.precision": {"float16": "fp16", "16": "fp16", "16-mixed": "fp16", "half": "fp16", "bfloat16": "bf16",
+                          "bf16-mixed": "bf16", "32": "float32", "fp32": "float32", "no": "float32", "full": "float32"},
+    "trainer.objective": {"l2": "mse"},
+    "lora.variant": {"true": "dora or rslora", "locon": "lora, with lora.targets=all"},
+    "lora.init": {"normal": "gaussian", "kaiming_uniform": "kaiming"},
 }  # fmt: skip
 
 
@@ -98,6 +196,11 @@ def peer_key(word: str, known: Container[str]) -> str | None:
 def no_such_key(word: str) -> str | None:
     """Why there is no key for what another trainer calls `word`; None where nothing is known of it."""
     return NONE.get(_plain(word))
+
+
+def peer_value(key: str, value: object) -> str | None:
+    """What another trainer calls by this value of a key of ours, in our words; None where nothing is known of it."""
+    return VALUES.get(key, {}).get(str(value).lower())
 
 
 def _plain(word: str) -> str:

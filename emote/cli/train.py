@@ -19,6 +19,7 @@ from emote.cli.help_text import help_text
 from emote.cli.keys import LEAVES
 from emote.cli.peers import peer_key
 from emote.cli.running import run_single, run_sweep
+from emote.cli.typed_text import as_typed
 from emote.config import Config, to_dataclass
 from emote.util.errors import ConfigError, together
 from emote.util.hints import did_you_mean, nearest
@@ -42,12 +43,12 @@ def _main(argv: list[str]) -> int:
 def compose_config(words: list[str]) -> Config:
     """The checked configuration that the words of a command line compose to; raises ConfigError with all mistakes."""
     with hydra_over_conf() as composer:
-        found = check(composer, words, sweep=False)
+        found = check(composer, as_typed(words, composer.parser), sweep=False)
         return to_dataclass(composer.compose(found.first))
 
 
 def _dispatch(composer: Composer, flags: argparse.Namespace) -> int:
-    words: list[str] = flags.words
+    words = as_typed(flags.words, composer.parser)
     if flags.config_dir:
         if not (folder := Path(flags.config_dir).resolve()).is_dir():
             raise ConfigError(f"--config-dir must name a directory, got {flags.config_dir}")

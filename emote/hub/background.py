@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -76,7 +77,8 @@ class BackgroundPush:
         note_in_summary(self.run)
         state = State.of(self.run)
         if state.pending:
-            where = f"run={self.run.name}" + ("" if self.run.parent == Path("runs") else f" runs_dir={self.run.parent}")
+            beside = [] if self.run.parent == Path("runs") else [f"runs_dir={self.run.parent}"]
+            where = shlex.join([f"run={self.run.name}", *beside])
             self.echo(f"not on the Hub yet: {state.pending} ({state.reason}); later: emote push {where}")
         return state
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emote.config import HubConfig, is_hub_name, key
 from emote.hub.background import RETRIES_S
-from emote.hub.client import Hub
+from emote.hub.client import Hub, NotNow
 from emote.hub.push import State, note_in_summary, plan, push_patiently, remove_old_snapshots
 from emote.hub.resume import keep_for_resume
 from emote.runs.find import LATEST, find_run, finished_runs, nearest_run
@@ -42,9 +42,13 @@ def push_later(words: Push) -> int:
         repo, private = words.repo or state.repository, words.private
         to = HubConfig(push=True, repo=repo, private=private, checkpoints=state.checkpoints)
         hub = Hub()
-        hub.check(replace(to, repo=None))
-        if to.repo is None:
-            to = replace(to, repo=hub.name_for(to, folder.name))
+        try:
+            hub.check(replace(to, repo=None))
+            if to.repo is None:
+                to = replace(to, repo=hub.name_for(to, folder.name))
+        except NotNow as error:
+            print(f"not on the Hub yet: {wanted.relative_to(folder.root)} ({error}); the same command tries again")
+            return 1
         if to.checkpoints and not there:  # what is pending has it beside it
             keep_for_resume(folder, int(wanted.name), folder.name)
         plan(folder.root, wanted, to)

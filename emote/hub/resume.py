@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +14,10 @@ import yaml
 from emote.config import HUB_SCHEME, Config
 from emote.hub.client import Hub, NotNow
 from emote.hub.collect import RESUME
+from emote.runs.damage import checkpoint_damage
 from emote.runs.identity import identity_keys
 from emote.runs.run_folder import RunFolder, identity_of
+from emote.runs.siblings import true_identity
 from emote.util.console import echo
 from emote.util.errors import ConfigError
 from emote.util.files import replacing, write_json
@@ -63,6 +66,9 @@ def fetch_run(config: Config, folder: RunFolder, name: str) -> None:
                 f"{_differences(config, configuration)}"
             )
         step, here = source.latest_checkpoint(), folder.latest_checkpoint()
+        while step and (reason := checkpoint_damage(source.checkpoint(step))):
+            echo(f"warning: {source.checkpoint(step)} {reason}: it is not used")
+            step = source.latest_checkpoint(at_most=step - 1)
         if not step:
             raise ConfigError(f"resume_from={wanted} has no checkpoint; it was pushed without hub.checkpoints=true")
         if here >= step:
@@ -84,6 +90,9 @@ def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
             raise ConfigError(f"resume_from={wanted}: {error}") from error
     else:
         root = Path(wanted).expanduser()
+        if root.is_file() and root.suffix == ".ckpt":
+            run = root.parent.parent if root.parent.name == "checkpoints" else root.parent
+            raise ConfigError(f"resume_from={wanted} is a single checkpoint; name its run's directory: {run}")
         if not root.is_dir():
             raise ConfigError(
                 f"resume_from={wanted} is not a directory; for a run on the Hub set {HUB_SCHEME}owner/name"
@@ -93,7 +102,13 @@ def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
         return RunFolder(root / RESUME), str(told["name"]), root / "config.yaml"
     if (root / "checkpoints").is_dir():
         folder = RunFolder(root)
-        return folder, folder.name, (folder.last_deliverables() or root) / "config.yaml"
+        known = true_identity(root) or folder.identity  # the directory may have been renamed
+        if not re.fullmatch(r"[0-9a-f]{12}", known):
+            raise ConfigError(
+                f"resume_from={wanted} does not say which run it is, and its directory was renamed; "
+                "give it back its name, <name>-<12 hex digits>"
+            )
+        return folder, f"{folder.title or folder.name}-{known}", (folder.last_deliverables() or root) / "config.yaml"
     raise ConfigError(
         f"resume_from={wanted} has nothing to go on from; push with hub.checkpoints=true, or name a run's directory"
     )

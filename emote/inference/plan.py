@@ -10,7 +10,7 @@ from typing import TypeVar
 from emote.config import Precision
 from emote.inference.options import Options
 from emote.inference.output import SHEET, Output, slug
-from emote.inference.prompt_template import choose_template, in_template, prompts_of
+from emote.inference.prompt_template import SIGNS, choose_template, in_template, prompts_of
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import GUIDANCE, Adapter, find_adapter
 from emote.models.presets import Base, find_base, model_named
@@ -118,14 +118,21 @@ def plan_images(options: Options) -> Plan:
     assert base is not None
     return Plan(
         base, adapter, shots, list(variants), output, options.batch_size, options.transparent,
-        notes=_notes(options, adapter), best_of=options.best_of is not None,
+        notes=_notes(options, adapter, guidance, prompts), best_of=options.best_of is not None,
     )  # fmt: skip
 
 
-def _notes(options: Options, adapter: Adapter | None) -> tuple[str, ...]:
-    if not adapter or not adapter.recommended or options.lora_scale is not None or options.lora_scales:
-        return ()
-    return (f"strength {adapter.lora_scale:g} (lora_scale= changes it): {adapter.recommended}",)
+def _notes(options: Options, adapter: Adapter | None, guidance: float, prompts: list[str]) -> tuple[str, ...]:
+    notes = [
+        f"{found[0]} is read as plain words: prompts have no signs of other programs such as weights, BREAK or <lora:…>"
+        for prompt in dict.fromkeys([*prompts, options.negative_prompt])
+        if (found := SIGNS.search(prompt))
+    ]
+    if options.negative_prompt and guidance <= 1:
+        notes.append(f"negative_prompt has no effect at guidance_scale={guidance:g}; set it above 1")
+    if adapter and adapter.recommended and options.lora_scale is None and not options.lora_scales:
+        notes.append(f"strength {adapter.lora_scale:g} (lora_scale= changes it): {adapter.recommended}")
+    return tuple(notes)
 
 
 def _adapter(options: Options) -> Adapter | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from emote.util.errors import ConfigError
 
+# of A1111 and others: (robot:1.3), ((robot)), BREAK, AND, <lora:x:1>, [cat:dog:0.5]
+SIGNS = re.compile(r"\([^()]*:\s*-?[\d.]+\s*\)|\(\(.*?\)\)|\bBREAK\b|\bAND\b|<\w+:[^>]*>|\[[^\[\]]*:[^\[\]]*\]")
 AUTO, NONE, PLACE = "auto", "none", "{text}"
 
 

@@ -64,7 +64,7 @@ def tensors_damage(file: Path) -> str | None:
             if stream.tell() + max(ends) != size:
                 return "is cut off"
             return None if is_sealed(header, stream) else "is damaged"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError, OverflowError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError, OverflowError):
         return "is damaged"
 
 

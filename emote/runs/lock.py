@@ -23,9 +23,13 @@ LOOK_AGAIN_S = 1.0
 class Busy(ConfigError):
     """Another process is at it: `who`, in words."""
 
-    def __init__(self, run: Path, who: str) -> None:
-        super().__init__(f"{run} is being worked on by {who}; wait for it, or stop it")
-        self.who = who
+    who = "another process"
+
+    @classmethod
+    def of(cls, run: Path, who: str) -> Busy:
+        busy = cls(f"{run} is being worked on by {who}; wait for it, or stop it")
+        busy.who = who
+        return busy
 
 
 @contextmanager
@@ -65,9 +69,9 @@ def _acquire(lock: FileLock | Lease, run: Path) -> None:
     try:
         lock.acquire() if isinstance(lock, Lease) else lock.acquire(timeout=0)
     except Held as error:
-        raise Busy(run, str(error)) from error
+        raise Busy.of(run, str(error)) from error
     except Timeout as error:
-        raise Busy(run, _who(run)) from error
+        raise Busy.of(run, _who(run)) from error
 
 
 def _lock(run: Path) -> FileLock | Lease:

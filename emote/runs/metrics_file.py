@@ -23,8 +23,8 @@ class MetricsFile:
         if not self.path.exists():
             return []
         text = self.path.read_bytes().decode("utf-8", errors="replace")
-        first, *lines = text[: text.rfind("\n") + 1].split("\n")
-        names = first.split(",") if first.startswith("step,") else list(COLUMNS)
+        lines = text[: text.rfind("\n") + 1].split("\n")
+        names = lines.pop(0).split(",") if lines[0].startswith("step,") else list(COLUMNS)
         found: list[Row] = []
         for line in lines:
             values = line.rstrip("\r").split(",")  # no column has a comma or a quote

@@ -42,6 +42,18 @@ class RunFolder:
     def identity(self) -> str:
         return identity_of(self.name)
 
+    def note_facts(self, facts: dict[str, Any]) -> None:
+        """Keep what the run's identity is made of, so that another run can say in what it differs."""
+        write_json(self.root / "identity.json", facts)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `note_facts` kept, {} where it cannot be read."""
+        try:
+            told = read_state(self.root / "identity.json")
+        except Damaged:
+            return {}
+        return told if isinstance(told.get("identity"), str) else {}
+
     @property
     def is_aside(self) -> bool:
         """Whether run.fresh=true moved it out of the way of another beginning."""

@@ -12,7 +12,7 @@ from emote.config import LoggerConfig
 from emote.sweeps.plan import Plan
 from emote.sweeps.reports.heat_map import draw_heat_map
 from emote.sweeps.reports.report import IMAGES, PAGE, Report, answer, heat_map, sheets_of
-from emote.training.loggers.wandb import close_run, open_run
+from emote.training.loggers.wandb import close_run, is_disabled, open_run
 from emote.util.console import echo
 from emote.util.files import write_text
 
@@ -24,7 +24,7 @@ def log_report(report: Report, plan: Plan) -> None:
     """Does nothing where no job is logged, or where all this was logged before. What goes wrong is told in one line:
     no sweep fails for its log."""
     wanted = [job.config.logger for job in plan.jobs if "wandb" in job.config.logger.to]
-    if not wanted:
+    if not wanted or is_disabled():
         return
     content = hashlib.sha256((plan.directory / PAGE).read_bytes()).hexdigest()
     logged = plan.directory / "wandb" / "report.sha256"

@@ -15,20 +15,22 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+from omegaconf import OmegaConf
 
 from emote.cli.train import compose_config
-from emote.config import Config
+from emote.config import to_dataclass
 from emote.runs.find import list_run_folders
 from emote.tools.fuzz_runs import HARMS, adapters_of
 from emote.training.run import run
 
-WORDS = ("experiment=smoke", "data.max_items=12", "trainer.max_steps=16", "hardware=cpu",
+WORDS = ("experiment=smoke", "data.max_items=12", "trainer.max_steps=12", "hardware=cpu",
          "callbacks.checkpoint.every_steps=2", "callbacks.samples.prompts=[]")  # fmt: skip
+HEAVY = ("diffusers", "emote", "matplotlib", "peft", "pytorch_lightning", "torch", "transformers")
+MODULES = "modules.txt"
 IN_PLACE = ("emptied", "cut off", "flipped", "replaced")
 
 
@@ -50,10 +52,13 @@ def kill_and_compare(directory: Path, words: list[str], count: int, damaged: int
     words: of `emote train`, such as model.path.
     """
     chosen = random.Random(seed)
-    config = compose_config([*WORDS, *words, f"run.cache_dir={directory}/cache"])
-    context = multiprocessing.get_context("forkserver")  # each run is a process of its own, without loading torch again
-    context.set_forkserver_preload(["emote.training.complete"])
-    _finish(context, directory / "first", config)  # it encodes the images
+    config = OmegaConf.to_yaml(
+        OmegaConf.structured(compose_config([*WORDS, *words, f"run.cache_dir={directory}/cache"]))
+    )
+    _finish(multiprocessing.get_context("spawn"), directory / "first", config)  # it encodes the images
+    # each run is a process of its own, which does not load what that one loaded
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload((directory / "first" / MODULES).read_text().split())
     straight, seconds = _finish(context, directory / "straight", config)
     found = {"killed": 0, "finished before": 0, "damaged": 0, "from a checkpoint": 0, "different": 0}
     for number in range(count):
@@ -76,15 +81,15 @@ def kill_and_compare(directory: Path, words: list[str], count: int, damaged: int
             print(f"another adapter after kill {number} of seed {seed}; the log:\n{_log(where)}", file=sys.stderr)
         if (number + 1) % 10 == 0:
             print(f"{number + 1} of {count}: {found}", flush=True)
-    found["sentence"] = (
+    sentence = (
         f"{count} times: {found['killed']} killed ({found['finished before']} had finished), "
         f"{found['from a checkpoint']} had a checkpoint, the newest damaged in {found['damaged']}; "
         f"{found['different']} adapters differ from the undisturbed run's"
     )
-    return found
+    return {**found, "sentence": sentence}
 
 
-def _finish(context: Any, where: Path, config: Config) -> tuple[dict[str, str], float]:
+def _finish(context: Any, where: Path, config: str) -> tuple[dict[str, str], float]:
     """Let a run end; returns its adapters, and the seconds of CPU time that it took."""
     process = context.Process(target=_run, args=(where, config))
     process.start()
@@ -107,7 +112,7 @@ def _wait(process: Any, until_s: float) -> float:
     return seconds
 
 
-def _run(where: Path, config: Config) -> None:
+def _run(where: Path, config: str) -> None:
     import torch
 
     where.mkdir(parents=True, exist_ok=True)
@@ -115,7 +120,11 @@ def _run(where: Path, config: Config) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     torch.set_num_threads(1)
-    run(replace(config, run=replace(config.run, dir=str(where))), [])
+    read: Any = OmegaConf.create(config)
+    composed = to_dataclass(read)
+    composed.run.dir = str(where)
+    run(composed, [])
+    (where / MODULES).write_text("\n".join(name for name in sys.modules if name.partition(".")[0] in HEAVY))
 
 
 def _log(where: Path) -> str:

@@ -19,6 +19,7 @@ from emote.training.job import build_job, encode_data
 from emote.training.loggers import LoggedRun, build_loggers, finish, log_config, log_delivery
 from emote.training.numerics import check_numerics
 from emote.training.preflight.check import preflight
+from emote.training.preflight.settings import void_together
 from emote.training.recover import recover
 from emote.util.console import echo
 from emote.util.interrupt import StopRequest
@@ -41,6 +42,8 @@ def complete(
     echo(f"precision: {decision.reason}")
     if decision.warning:
         echo(f"warning: {decision.warning}")
+    for line in void_together(config):
+        echo(f"warning: {line}")
     found = report_data(config, found, base, folder.root)
     recover(folder, at_most=step)
     estimate = preflight(config, base, this.weights, decision, found, folder)

@@ -45,6 +45,11 @@ def report_data(config: Config, found: Scan, base: Path | None, folder: Path) ->
     report = make_report(found, config.data, looks, _cut(base, {entry.item.caption for entry in found.entries}))
     if signs := [prompt for prompt in config.callbacks.samples.prompts if LITERAL.search(prompt)]:
         report.advice.append(f"sample prompts hold signs of other programs, which are taken literally: {signs[0]}")
+    if cut := _cut(base, config.callbacks.samples.prompts):
+        report.advice += [
+            f"a sample prompt is longer than the {cut.limit} tokens that the text encoder reads; cut after: {kept}"
+            for kept in cut.kept.values()
+        ]
     write_text(folder / "data.txt", report.text)
     used = [entry for entry in found.entries if not isinstance(looks.get(entry.content), str)]
     cells = list(_cells(_chosen(used, report), report, layout))

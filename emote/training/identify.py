@@ -14,8 +14,9 @@ from emote.data.prepared import Scan, scan
 from emote.lora.warm_start import warm_start_key
 from emote.models import components
 from emote.models.precision import Decision, decide
-from emote.runs.identity import identity
+from emote.runs.identity import identity, identity_keys
 from emote.runs.run_folder import RunFolder
+from emote.runs.siblings import facts_of
 from emote.util.errors import ConfigError
 from emote.util.registry import resolve_target
 
@@ -36,6 +37,10 @@ class Identified:
     @property
     def name(self) -> str:
         return self.folder.root.name
+
+    def facts(self, config: Config) -> dict[str, Any]:
+        """Return what the identity is made of, as it is kept beside the run."""
+        return facts_of(self.folder.identity, identity_keys(config), self.found.identity, self.weights)
 
 
 def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Identified:

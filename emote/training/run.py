@@ -11,6 +11,7 @@ from emote.runs.environment import git_revision
 from emote.runs.identity import deliverable_key
 from emote.runs.lock import run_lock
 from emote.runs.run_folder import ASIDE, PLATEAU, RunFolder
+from emote.runs.siblings import siblings
 from emote.training.distributed.process_group import ProcessGroup
 from emote.training.distributed.process_index import find_process_index
 from emote.training.identify import identify
@@ -60,6 +61,11 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
             return print_finished(name, folder.deliverables(step), to_hub)
         folder.root.mkdir(parents=True, exist_ok=True)
         log_to(folder.log)
+        facts = this.facts(config)
+        if not folder.checkpoint_steps() and config.resume_from is None and config.logger.run_name is None:
+            for line in siblings(folder, facts):  # of a sweep, whose jobs differ in a key each, nothing is said
+                echo(f"note: {line}")
+        folder.note_facts(facts)
         if config.resume_from is not None:
             from emote.hub.resume import fetch_run
 

@@ -75,7 +75,7 @@ def not_written(error: BaseException, path: Path | None = None) -> str | None:
 
 def is_full(error: BaseException, path: Path | None = None) -> bool:
     """Return whether an error says that a disk or a quota is full; libraries of other languages say it in words."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
     if re.search(r"No space left|Disk quota|os error (28|122)\b", str(error)):
         return True

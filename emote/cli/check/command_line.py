@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 
 from emote.cli.announcing import announce
 from emote.cli.check.files import check_files
@@ -33,6 +34,8 @@ def check(composer: Composer, words: list[str], sweep: bool) -> Findings:
     if found.mistakes:
         raise ConfigError(together(found.mistakes))
     announce(composer, found.first, groups)
+    for line in dict.fromkeys(found.notes):
+        print(f"note: {line}", file=sys.stderr)
     return found
 
 

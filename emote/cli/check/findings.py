@@ -14,6 +14,7 @@ class Findings:
     suspects: set[str] = field(default_factory=set)
     meant: list[list[str]] = field(default_factory=list)  # for each word its values, one unless it is a sweep
     several: dict[str, str] = field(default_factory=dict)  # words with several values, and what else they may mean
+    notes: list[str] = field(default_factory=list)  # what is no mistake, and may not be what was meant
     sound_files: dict[str, bool] = field(default_factory=dict)  # of files, and of sets of words: is all as it should be
 
     @property

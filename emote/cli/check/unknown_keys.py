@@ -22,9 +22,19 @@ def unknown(key: str, groups: Groups) -> str:
     group, _, option = key.partition("/")
     if group in groups.options and option in groups.shown(group):
         return f"{key} is an option; did you mean {group}={option}?"
-    if reason := no_such_key(key):
+    if not peer_key(key, {*LEAVES, *groups.options}) and (reason := no_such_key(key)):
         return f"unknown key {key}: {reason}"
     return f"unknown key {key}{did_you_mean(nearest_key(key, groups)) or f'; `{TRAIN} --help` lists them'}"
+
+
+def likely_key(key: str, groups: Groups) -> str | None:
+    """Return the key that was meant, where that is sure enough to look at its value too: another trainer calls it so,
+    its last part is the same, or all of it is nearly the same. None elsewhere: a guess would add a mistake."""
+    meant = nearest_key(key, groups)
+    last = key.replace("/", ".").rsplit(".", 1)[-1]
+    if meant is None or last in BY_LAST_PART or peer_key(key, {*LEAVES, *groups.options}):
+        return meant
+    return meant if difflib.SequenceMatcher(None, key, meant).ratio() >= 0.75 else None
 
 
 def nearest_key(key: str, groups: Groups) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from emote.cli.check.unknown_keys import unknown
 from emote.cli.groups import Groups
 from emote.cli.keys import LEAVES, OPEN
 from emote.cli.layout import described
+from emote.cli.peers import peer_value
 from emote.config import config_schema, range_problems
 from emote.util.hints import did_you_mean, nearest
 
@@ -39,10 +41,17 @@ def value_problem(name: str, value: Any) -> str | None:
         OmegaConf.update(typed, name, value)
         converted = OmegaConf.select(typed, name)
     except (OmegaConfBaseException, ValueError):
+        if isinstance(value, float) and value.is_integer() and int in (kind, *typing.get_args(kind)):
+            return f"{rule}; write {int(value)}"
+        if meant := peer_value(name, value):
+            return f"{rule}; did you mean {meant}?"
         options = [member.name for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
         return rule + did_you_mean(nearest(str(value).lower(), options))
     plain = OmegaConf.to_container(converted) if OmegaConf.is_list(converted) else converted
-    return next(iter(range_problems(name, entry, plain)), None)
+    problem = next(iter(range_problems(name, entry, plain)), None)
+    if problem and (meant := peer_value(name, value)):
+        return f"{problem.partition('; did you mean')[0]}; did you mean {meant}?"
+    return problem
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from emote.cli.check.findings import Findings
-from emote.cli.check.unknown_keys import nearest_key, unknown
+from emote.cli.check.unknown_keys import likely_key, unknown
 from emote.cli.check.values import leaf_problem, value_problem
 from emote.cli.composing import Composer
 from emote.cli.groups import Groups
@@ -46,12 +46,27 @@ def check_words(composer: Composer, words: list[str], groups: Groups, found: Fin
         if override.key_or_group in groups.options and override.key_or_group in chosen:
             found.add(f"{override.key_or_group} is chosen twice; choose it once")
             continue
+        if override.key_or_group in chosen and override.key_or_group in LEAVES:
+            found.notes.append(f"{override.key_or_group} is set more than once; the last counts: {word}")
+        found.notes += _list_note(override, word)
         chosen.add(override.key_or_group)
         if override.is_sweep_override():
             _check_sweep(override, groups, parser, found)
         else:
             found.meant.append(_check_word(override, groups, found))
     found.meant = [values for values in found.meant if values]
+
+
+def _list_note(override: Override, word: str) -> list[str]:
+    """A text with a comma is two where it has no quotes: say what was understood."""
+    key, _, value = word.partition("=")
+    several = value.startswith("[") and "," in value and not set("\"'\\") & set(value)
+    if not several or key not in LEAVES or (LEAVES[key][1] != list[str] and typing.get_args(LEAVES[key][1]) != (str,)):
+        return []
+    texts = value[1:-1].split(",")
+    if not any(" " in text.strip() for text in texts):
+        return []
+    return [f"{key} has {len(texts)} texts, {' | '.join(text.strip() for text in texts)}; quotes keep a comma in one"]
 
 
 def _unreadable(word: str, groups: Groups, parser: OverridesParser) -> str:
@@ -65,6 +80,12 @@ def _unreadable(word: str, groups: Groups, parser: OverridesParser) -> str:
     for opening, closing in ("[]", "{}", "()"):
         if value.count(opening) != value.count(closing):
             return f"{word} cannot be read: {opening} and {closing} do not match"
+    kind = LEAVES[key][1] if key in LEAVES else None
+    if typing.get_origin(kind) is list and value.startswith("[") and value.endswith("]"):
+        quoted = ", ".join(f'"{part.strip()}"' for part in value[1:-1].split(",") if part.strip())
+        with suppress(HydraException):
+            if not parser.parse_override(f"{key}=[{quoted}]").is_sweep_override():
+                return f"{word} cannot be read; quote each text: {shlex.quote(f'{key}=[{quoted}]')}"
     for quote in "\"'":
         quoted = f"{key}={quote}{value}{quote}"
         with suppress(HydraException):
@@ -135,7 +156,7 @@ def _check_word(override: Override, groups: Groups, found: Findings) -> list[str
             return []
         return [said]
     found.add(unknown(key, groups), key)
-    meant = nearest_key(key, groups)
+    meant = likely_key(key, groups)  # a guess by letters would add a mistake about what nobody typed
     return _check_word(_renamed(override, meant), groups, found) if meant else []
 
 

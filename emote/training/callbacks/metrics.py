@@ -17,6 +17,7 @@ from emote.util.console import echo
 
 STUCK_EVERY_STEPS = 50
 STUCK_ALARM = 0.5
+GRADIENT_ALARM, SCALED_ALARM = 3, 30  # steps in a row
 
 
 class Metrics(StepCallback):
@@ -27,6 +28,7 @@ class Metrics(StepCallback):
         self._before: dict[str, torch.Tensor] = {}
         self._began = time.perf_counter()
         self._warned = False
+        self._not_finite = 0  # gradient norms in a row
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -51,6 +53,7 @@ class Metrics(StepCallback):
             self._before = {}
         row["seconds"] = time.perf_counter() - self._began
         self._warn(row)
+        self._warn_of_gradients(row["grad_norm"], scaled=trainer.precision == "16-mixed")
         peaks = peak_memory_bytes(module.device)
         memory = {f"{where}_peak_bytes": float(peak) for where, peak in peaks.items() if peak is not None}
         module.log_exactly(row | memory | {"images_per_second": module.config.batch_size / row["seconds"]})
@@ -74,6 +77,15 @@ class Metrics(StepCallback):
         if not math.isfinite(row["loss"]):
             echo("warning: the loss is not finite. Say trainer.precision=float32, or a lower learning rate.")
             self._warned = True
+
+    def _warn_of_gradients(self, grad_norm: float, scaled: bool) -> None:
+        """scaled: whether the loss is, whose scale is found by trying."""
+        self._not_finite = 0 if math.isfinite(grad_norm) else self._not_finite + 1
+        if self._not_finite == (SCALED_ALARM if scaled else GRADIENT_ALARM):
+            echo(
+                f"warning: the gradient was not finite in {self._not_finite} steps in a row: nothing is learned. Set a "
+                "smaller lora.alpha, a lower trainer.learning_rate, or trainer.precision=float32."
+            )
 
 
 def stuck_share(before: dict[str, torch.Tensor], after: dict[str, torch.nn.Parameter]) -> float:

@@ -39,11 +39,15 @@ class LoggedRun:
 
 
 def build_loggers(config: LoggerConfig, run: LoggedRun) -> list[Any]:
-    """Return the loggers that `logger.to` names. Raises ConfigError where the package of one is missing."""
-    return [
+    """Return the loggers that `logger.to` names, but for those that the environment disables.
+
+    Raises ConfigError where the package of one is missing.
+    """
+    built = [
         LOGGER.make(choice)() if isinstance(choice, Mapping) else LOGGER.make(choice, config.options)(config, run)
         for choice in config.to
     ]
+    return [logger for logger in built if logger is not None]
 
 
 def charted(metrics: Mapping[str, float]) -> dict[str, float]:

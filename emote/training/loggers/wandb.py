@@ -1,5 +1,8 @@
 """Weights & Biases: online where there is a key and a network, else offline; never a question, never another run's log.
 
+W&B's own variables are obeyed (WANDB_MODE, WANDB_DISABLED, WANDB_PROJECT, WANDB_NAME, WANDB_ENTITY, WANDB_TAGS,
+WANDB_RUN_GROUP, WANDB_NOTES); a key of ours that is set wins.
+
 Everything is handed to W&B's own process, which uploads when it can. Steps are logged as `trainer/global_step`, which
 all charts have as their axis: a step that is computed again after an interruption is logged again.
 """
@@ -8,7 +11,9 @@ from __future__ import annotations
 
 import netrc
 import os
+import shlex
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,7 @@ from emote.util.places import how_to_install
 
 PACKAGE = "wandb"
 PROBE_S, INIT_S, FINISH_S = 3.0, 20.0, 60.0  # that a run waits for W&B: is it there, at the start, at the end
+PROJECT = "stable-emote"  # where neither logger.project nor WANDB_PROJECT says another
 STEP = "trainer/global_step"  # as Lightning's logger has it
 OLD_HOST = "api.wandb.ai"  # whose keys W&B still takes
 SAMPLES, TABLE = "samples", "samples_table"
@@ -67,12 +73,19 @@ class WandB(WandbLogger):
 
 
 def build_logger(config: LoggerConfig, run: LoggedRun) -> Any:
-    """Return the logger; a resumed run has the same W&B id. Raises ConfigError without the package."""
+    """Return the logger, None where the environment disables W&B; a resumed run has the same W&B id.
+
+    Raises ConfigError without the package.
+    """
+    if is_disabled():
+        echo("W&B: nothing is logged there, as WANDB_MODE or WANDB_DISABLED says")
+        return None
     more = {"reinit": "create_new"} if run.beside_others else {}
-    opened = open_run(config, run.root, run.identity, name=config.run_name or run.name, **more)
+    name = config.run_name or os.environ.get("WANDB_NAME") or run.name
+    opened = open_run(config, run.root, run.identity, name=name, **more)
     opened.define_metric(STEP)
     opened.define_metric("*", step_metric=STEP, step_sync=True)
-    return WandB(experiment=opened, project=config.project, save_dir=str(run.root))
+    return WandB(experiment=opened, project=opened.project, save_dir=str(run.root))
 
 
 def open_run(config: LoggerConfig, root: Path, identity: str, /, **more: Any) -> Any:
@@ -87,17 +100,28 @@ def open_run(config: LoggerConfig, root: Path, identity: str, /, **more: Any) ->
             f"logger=wandb needs the package wandb: {how_to_install('wandb')}; or set logger=csv"
         ) from error
     root.mkdir(parents=True, exist_ok=True)
-    wanted: dict[str, Any] = {"group": config.group, "project": config.project, "entity": config.entity,
-              "id": identity, "dir": str(root), **more}  # fmt: skip
+    # what is None, W&B takes from its variables: entity, group, tags and notes too
+    wanted: dict[str, Any] = {
+        "group": config.group, "project": config.project or os.environ.get("WANDB_PROJECT") or PROJECT,
+        "entity": config.entity, "id": identity, "dir": str(root), **more,
+    }  # fmt: skip
     run = _start(wanted) if _may_be_online() else None
     if run is None:
         run = wandb.init(**wanted, mode="offline", settings=_settings())
         echo(f"W&B: offline; later: {_sync(sorted((root / 'wandb').glob(f'offline-run-*-{identity}')))}")
+    else:
+        echo(f"W&B: {run.url}")
     return run
 
 
+def is_disabled() -> bool:
+    """Return whether the environment wants nothing of W&B."""
+    said = os.environ.get("WANDB_DISABLED", "").lower()
+    return os.environ.get("WANDB_MODE", "").lower() == "disabled" or said not in ("", "false", "0", "no", "off")
+
+
 def _may_be_online() -> bool:
-    if os.environ.get("WANDB_MODE", "online") != "online" or not has_key():
+    if os.environ.get("WANDB_MODE", "online").lower() not in ("", "online", "run") or not has_key():
         return False
     if not _is_there():
         echo("W&B: it cannot be reached")
@@ -163,11 +187,18 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def close_run(run: Any, root: Path) -> None:
-    """Waits a bounded time for what is not uploaded yet, and says how to do that later."""
+    """Wait a bounded time for what is not uploaded yet; say how to do that later, and where the run is.
+
+    To stderr: a run's last line on stdout is its directory.
+    """
+    address = None if run.offline else run.url
     try:
         within(FINISH_S + 10, run.finish)
     except NotNow:
-        echo(f"W&B: not everything was uploaded; later: {_sync(sorted((root / 'wandb').glob(f'run-*-{run.id}')))}")
+        later = _sync(sorted((root / "wandb").glob(f"run-*-{run.id}")))
+        print(f"W&B: not everything was uploaded; later: {later}", file=sys.stderr)
+    if address:
+        print(f"W&B: {address}", file=sys.stderr)
 
 
 def _sync(directories: list[Path]) -> str:
@@ -176,4 +207,4 @@ def _sync(directories: list[Path]) -> str:
 
     needed = any(option.name == "append" for option in cli.sync.params)  # in older releases of W&B
     append = "--append " if needed else ""
-    return f"wandb sync {append}{' '.join(map(str, directories))}"
+    return f"wandb sync {append}{shlex.join(map(str, directories))}"
