@@ -58,7 +58,9 @@ def _check_file(repository: Any, part: Any, found: Findings) -> bool:
     where = _where(loaded, part.config_path)
     content = OmegaConf.to_container(loaded.config, resolve=False)
     lines = []
-    if f"{part.package}.".startswith("experiment."):  # then each of its keys would be one of that section's
+    if isinstance(content, dict) and f"{part.package}.".startswith(
+        "experiment."
+    ):  # then each of its keys would be one of that section's
         lines = ["its first line must be: # @package _global_"]
     elif isinstance(content, dict):
         values = flat(content, f"{part.package}." if part.package else "")
