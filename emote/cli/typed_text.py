@@ -30,6 +30,6 @@ def _as_typed(word: str, parser: Any) -> str:
         override = parser.parse_override(word)
         is_text = override.is_sweep_override() or not isinstance(override.value(), (int, float, bool))
     except HydraException:
-        # letters that Hydra's grammar does not have, such as é and ~; brackets and commas may have been meant as its own
+        # letters that Hydra's grammar does not have, such as é and ~; brackets and commas may be meant as its own
         is_text = value != value.strip() or bool(set(",[]{}()") & set(value.removeprefix("~")))
     return word if is_text else f'{key}="{value}"'
