@@ -122,3 +122,21 @@ def test_the_hub_says_why_it_does_not_give_it(hub: HubServer, here: RunFolder, w
     hub.stop()
     with pytest.raises(ConfigError, match=r"cannot be reached.*try again later"):
         fetch_run(wanting("hub://tester/style"), here, NAME)
+
+
+def test_a_single_checkpoint_says_which_directory_to_name(tmp_path: Path) -> None:
+    from emote.hub.resume import _found
+
+    file = tmp_path / "smoke-0123456789ab" / "checkpoints" / "000006.ckpt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    with pytest.raises(ConfigError, match=f"is a single checkpoint; name its run's directory: {file.parents[1]}$"):
+        _found(str(file), tmp_path)
+
+
+def test_a_renamed_run_that_does_not_tell_its_identity_is_refused(tmp_path: Path) -> None:
+    from emote.hub.resume import _found
+
+    (tmp_path / "my best" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="does not say which run it is, and its directory was renamed"):
+        _found(str(tmp_path / "my best"), tmp_path)
