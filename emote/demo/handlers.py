@@ -22,7 +22,8 @@ from emote.util.errors import ConfigError
 LARGEST_SEED = 2**32 - 1
 SHOWN_LETTERS = 80
 LONGEST_PROMPT = 1000  # characters; text encoders read about 300
-NO_RUN_YET = "There is no run here yet: make quickstart trains one in minutes."
+NO_RUN_YET = "There is no run here yet: the Train tab makes one of your images."
+DRAW, TRAIN = "draw", "train"  # the tabs
 ANOTHER = "another"  # the id of the button that draws with a new seed
 
 
@@ -61,6 +62,12 @@ class Handlers:
             choice.guidance_scale,
             gr.Slider(value=choice.lora_scale, interactive=choice.adapter is not None),
         )
+
+    def draw_with(self, label: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
+        """A run that has just finished: (list of models, tabs, …) as `choose`."""
+        self.catalogue.refresh()
+        models = gr.Dropdown(choices=list(self.choices(self.session(request))), value=label)
+        return models, gr.Tabs(selected=DRAW), *self.choose(label, prompt, request)
 
     def header(self, choice: Choice) -> str:
         base = Path(choice.model.path)

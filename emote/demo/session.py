@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from emote.demo.catalogue import Choice
+from emote.demo.training import State
 from emote.imaging.cutout import cut_out
 from emote.imaging.fitting import fit
 from emote.inference.output import slug
@@ -77,6 +78,8 @@ class Session:
         self.shown: int | None = None
         self.pack: dict[int, Packed] = {}  # by the drawing's number
         self.fetched: dict[str, Choice] = {}  # adapters that this visitor got from the Hub
+        self.upload: Path | None = None  # what is to be trained on
+        self.told: State | None = None  # how the training stood when this page was told
         self.left_at: float | None = None
         self._cancelled = threading.Event()
         self._saving = threading.Lock()
