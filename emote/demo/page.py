@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from emote.demo import markup
-from emote.demo.handlers import ANOTHER, DRAW, LARGEST_SEED, TRAIN, Handlers, roll, wording
+from emote.demo.handlers import ANOTHER, DRAW, LARGEST_SEED, MOST_CANDIDATES, TRAIN, Handlers, roll, wording
 from emote.demo.notices import with_notice
 from emote.demo.train_handlers import TrainHandlers
 from emote.demo.train_tab import build_train_tab
@@ -21,6 +21,10 @@ LARGEST_SCALE = 2.0
 MOST_STEPS = 60
 # a click on a button with data-choice, inside a piece of HTML, reaches Python as that piece's select event
 CHOOSE = """
+element.addEventListener('change', event => {
+  const index = Number(event.target.dataset.rename);
+  if (event.target.dataset.rename) trigger('select', {index, name: event.target.value});
+});
 element.addEventListener('click', event => {
   const button = event.target.closest('[data-choice]');
   if (button) trigger('select', {index: Number(button.dataset.choice)});
@@ -42,6 +46,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
     with gr.Blocks(title="StableEmote", analytics_enabled=False) as page:
         head = html(handlers.header(first), elem_id="head")
         notice = html("", elem_id="notice")
+        token = gr.BrowserState("", storage_key="emote")
         with gr.Tabs(elem_id="tabs") as tabs, gr.Tab("Draw", id=DRAW):
             with gr.Row(elem_id="desk", equal_height=False):
                 with gr.Column(scale=4, min_width=300, elem_id="controls"):
@@ -58,6 +63,8 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
                             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED,
                                              elem_id="seed", min_width=100)  # fmt: skip
                             dice = gr.Button("Roll", elem_id="dice", min_width=60, scale=0)
+                        candidates = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Candidates", buttons=[],
+                                               elem_id="candidates", info="How many to choose from.")  # fmt: skip
                         with gr.Accordion("Steps and guidance", open=False, elem_id="more"):
                             steps = gr.Slider(1, MOST_STEPS, 25, step=1, label="Steps", buttons=[], elem_id="steps")
                             guidance = gr.Slider(1, 15, first.guidance_scale, step=0.5, label="Guidance", buttons=[],
@@ -101,7 +108,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         chosen = [prompt, examples, head, guidance, lora_scale]
         images = [stage, chat, gallery]
 
-        on(page.load, handlers.open, None, [model])
+        on(page.load, handlers.open, [token, transparent], [token, model, *images, pack])
         page.unload(handlers.leave)
         on(model.input, handlers.choose, [model, prompt], chosen)
         on([fetch.click, hub.submit], handlers.from_hub, [hub, prompt], [model, *chosen],
@@ -112,7 +119,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         drawing = on(
             [generate.click, prompt.submit, another.click],
             handlers.draw,
-            [prompt, seed, steps, guidance, lora_scale, transparent, model],
+            [prompt, seed, steps, guidance, lora_scale, transparent, model, candidates],
             [seed, *images],
             js=BEGIN,
             queue=True,
@@ -128,7 +135,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         on(transparent.input, handlers.look, transparent, images)
         on(gallery.select, handlers.bring_back, transparent, images)
         on(add.click, handlers.add_to_pack, transparent, [pack])
-        on(pack.select, handlers.take_out, None, [pack])
+        on(pack.select, handlers.change_pack, None, [pack])
         for name, button in downloads.items():
             on(button.click, _writer(handlers, name), None, [zip_file]).success(None, notice, js=SAVE)
         with tabs, gr.Tab("Train", id=TRAIN):

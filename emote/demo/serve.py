@@ -31,8 +31,8 @@ QUEUE_LENGTH = 32  # drawings that may wait
 
 @dataclass
 class DemoOptions:
-    run: str | None = key("what to open with: a run, adapter file or Hub name, or base; the newest quickstart, else "
-                          "the newest run, if left out", default=None)  # fmt: skip
+    run: str | None = key("what to open with: a run, adapter file or Hub name, or base; the newest run "
+                          "if left out", default=None)  # fmt: skip
     model: str | None = key("base model, as in `emote generate`; the run's own if left out", default=None)
     runs_dir: str = key("where runs are kept", default="runs")
     device: Accelerator = key("auto, cpu, cuda or mps", default=Accelerator.auto)
