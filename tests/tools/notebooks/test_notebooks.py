@@ -33,7 +33,7 @@ def images(notebook: Any) -> int:
 
 
 STUBS = {  # what Colab has and this machine may not have: they write down how they were called
-    "git": 'echo "git $*" >> "$CALLS"; ln -s "$EMOTE" "${@: -1}"',
+    "git": '[ "$1" = clone ] || exit 1; echo "git $*" >> "$CALLS"; ln -s "$EMOTE" "${@: -1}"',
     "pip": 'echo "pip $*" >> "$CALLS"',
     "nvidia-smi": 'echo "Tesla T4, 15360 MiB"',
     "google/colab/__init__.py": "",
