@@ -43,7 +43,7 @@ def demo(runs: Path, tiny_sd: Path, shared_cache: Path) -> Iterator[Demo]:
 
 def open_train_tab(demo: Demo, browser: Any, width_px: int, height_px: int) -> Any:
     page = browser.new_context(viewport={"width": width_px, "height": height_px}).new_page()
-    page.set_default_timeout(2 * PATIENCE_MS)
+    page.set_default_timeout(10 * PATIENCE_MS)  # two commands run meanwhile
     page.goto(demo.url)
     page.click("button[role=tab]:has-text('Train')")
     page.wait_for_selector("#start, #stop")

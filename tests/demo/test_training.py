@@ -11,7 +11,7 @@ import pytest
 from emote.demo.training import FAILED, STOPPED, State, Training, sentence
 from emote.util.errors import ConfigError
 
-PATIENCE_S = 180
+PATIENCE_S = 600  # of a busy machine
 
 
 @pytest.fixture
