@@ -23,7 +23,7 @@ def build_train_tab(handlers: TrainHandlers, on: Any, page: gr.Blocks) -> gr.But
         with gr.Column(scale=4, min_width=300, elem_id="train-controls"):
             html("<h2>Your images</h2>")
             html('<p class="hint">Images called as what they show, such as party_cat.png, or one zip of them.</p>')
-            files = gr.File(file_count="multiple", show_label=False, height=120, elem_id="files")
+            files = gr.File(file_count="multiple", show_label=False, height=140, elem_id="files")
             folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="folder")
             name = gr.Textbox("mine", label="Name", info=MEANINGS["name"], max_lines=1, elem_id="run-name")
             trigger = gr.Textbox(label="Trigger word", info=MEANINGS["trigger"], max_lines=1, elem_id="trigger")
