@@ -285,11 +285,10 @@ def _alone(path: Path, unit: str) -> Iterator[None]:
 
 @contextmanager
 def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
 
-    from emote.util.console import progress_bar
+    from emote.util.console import make_console, progress_bar
 
-    with progress_bar(Console(stderr=True), shown=True) as progress:
+    with progress_bar(make_console(stderr=True), shown=True) as progress:
         task = progress.add_task(description, total=total, note="")
         yield lambda number: progress.advance(task, number)
 

@@ -39,8 +39,8 @@ class Choice:
 
 
 class Catalogue:
-    """run, model: what to open with, as in `emote generate`; but with neither, the newest quickstart is before
-    newer runs, and where there is no run at all the miniature alone will do. Raises ConfigError for names of nothing.
+    """run, model: what to open with, as in `emote generate`: with neither the newest run; but where there is
+    none the miniature alone will do. Raises ConfigError for names of nothing.
     """
 
     def __init__(self, runs_dir: Path, run: str | None = None, model: str | None = None) -> None:
@@ -54,7 +54,6 @@ class Catalogue:
     def refresh(self) -> None:
         """Read the disk: runs come and go. The first choice is the one to open with."""
         found = [adapter_choice(adapter) for adapter in list_adapters(self.runs_dir)]
-        found.sort(key=lambda choice: not choice.label.startswith("quickstart"))  # stable: the newest stay first
         if self._named:
             found.insert(0, self._named)
         self.has_adapters = bool(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ from emote.inference.prompt_template import in_template
 from emote.inference.request import Request
 from emote.util.errors import ConfigError
 
+MINIATURE = "weights/mini"
+KNOWS_EMOJI = "The miniature knows emoji by their names: a face, an animal, a fruit, a vehicle; no scenes."
 LARGEST_SEED = 2**32 - 1
+MOST_CANDIDATES = 8
 SHOWN_LETTERS = 80
 LONGEST_PROMPT = 1000  # characters; text encoders read about 300
-NO_RUN_YET = "There is no run here yet: make quickstart trains one in minutes."
+NO_RUN_YET = "There is no run here yet: the Train tab makes one of your images."
+DRAW, TRAIN = "draw", "train"  # the tabs
 ANOTHER = "another"  # the id of the button that draws with a new seed
 
 
@@ -44,10 +49,12 @@ class Handlers:
             raise ConfigError(f"{label or 'nothing'} is not on this disk any more; choose another model")
         return choices[label]
 
-    def open(self, request: gr.Request) -> Any:
-        """Return the list of models as the disk has it now; a page was opened."""
+    def open(self, token: str, transparent: bool, request: gr.Request) -> tuple[Any, ...]:
+        """A page was opened, or loaded again: (token, list of models as the disk has it now, stage, …, pack)."""
         self.catalogue.refresh()
-        return gr.Dropdown(choices=list(self.choices(self.session(request))))
+        session = self.sessions.of(str(request.session_hash), str(token or ""))
+        models = gr.Dropdown(choices=list(self.choices(session)))
+        return session.token, models, *self._look(session, transparent), self._pack(session)
 
     def choose(self, label: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
         """Another model: (prompt, examples, header, guidance, LoRA scale). A prompt of the visitor's own stays."""
@@ -61,6 +68,12 @@ class Handlers:
             choice.guidance_scale,
             gr.Slider(value=choice.lora_scale, interactive=choice.adapter is not None),
         )
+
+    def draw_with(self, label: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
+        """A run that has just finished: (list of models, tabs, …) as `choose`."""
+        self.catalogue.refresh()
+        models = gr.Dropdown(choices=list(self.choices(self.session(request))), value=label)
+        return models, gr.Tabs(selected=DRAW), *self.choose(label, prompt, request)
 
     def header(self, choice: Choice) -> str:
         base = Path(choice.model.path)
@@ -89,11 +102,15 @@ class Handlers:
         lora_scale: float,
         transparent: bool,
         label: str,
+        candidates: float,
         request: gr.Request,
         event: gr.EventData,
         progress: gr.Progress = gr.Progress(),
     ) -> tuple[Any, ...] | Noted:
-        """(seed, stage, chat, gallery). The button that asks for another one draws with a new seed."""
+        """(seed, stage, chat, gallery). The button that asks for another one draws with a new seed.
+
+        Several candidates have the seeds that follow; the first is shown, and the others are in the gallery.
+        """
         session = self.session(request)
         cancelled = session.begin()
         choice = self.choice(session, label)
@@ -113,19 +130,30 @@ class Handlers:
             width=choice.side_px,
             height=choice.side_px,
         )
+        count = min(max(int(candidates), 1), MOST_CANDIDATES)
         progress(None, desc="Loading the model")
-        try:
-            base, tuned, unread = self.image_generator.draw(
-                choice.model,
-                choice.adapter,
-                wanted,
-                on_step=lambda done, of: progress((done, of), desc="Drawing"),
-                cancelled=cancelled.is_set,
-            )
-        except Cancelled:
+        first, unread, kept = len(session.drawings), "", 0
+        for number in range(count):
+            one = replace(wanted, seed=(seed + number) % (LARGEST_SEED + 1))
+            said = "Drawing" if count == 1 else f"Drawing {number + 1} of {count}"
+            try:
+                base, tuned, unread = self.image_generator.draw(
+                    choice.model,
+                    choice.adapter,
+                    one,
+                    on_step=lambda done, of, said=said: progress((done, of), desc=said),  # type: ignore[misc]
+                    cancelled=cancelled.is_set,
+                )
+            except Cancelled:
+                break
+            session.add(Drawing(words, one, choice, base, tuned))
+            kept += 1
+        if not kept:
             return Noted((seed, gr.skip(), gr.skip(), gr.skip()), "Stopped; nothing was kept.")
-        session.add(Drawing(words, wanted, choice, base, tuned))
+        session.shown = first
         drawn = (seed, *self._look(session, transparent))
+        if kept < count:
+            return Noted(drawn, f"Stopped; {kept} of {count} are kept.")
         if not unread:
             return drawn
         shown = unread if len(unread) <= SHOWN_LETTERS else f"{unread[:SHOWN_LETTERS]}…"
@@ -183,9 +211,13 @@ class Handlers:
         session.add_to_pack(session.shown, transparent)
         return self._pack(session)
 
-    def take_out(self, request: gr.Request, event: gr.EventData) -> str:
-        session = self.session(request)
-        session.take_out(event.index)
+    def change_pack(self, request: gr.Request, event: gr.EventData) -> str:
+        """Rename what has a new name, and take out what has none."""
+        session, name = self.session(request), getattr(event, "name", None)
+        if name is None:
+            session.take_out(event.index)
+        else:
+            session.rename(event.index, str(name))
         return self._pack(session)
 
     def _pack(self, session: Session) -> str:
@@ -198,7 +230,9 @@ class Handlers:
 
 def wording(choice: Choice) -> str:
     """Return what becomes of the words that are typed. Gradio shows it as Markdown."""
-    return f"Said to the model as “{escape(in_template('…', choice.template))}”." if choice.template else ""
+    known = KNOWS_EMOJI if choice.model.path == MINIATURE else ""
+    told = f"Said to the model as “{escape(in_template('…', choice.template))}”." if choice.template else ""
+    return f"{known} {told}".strip()
 
 
 def roll() -> int:

@@ -100,7 +100,8 @@ def pack(files: Sequence[Path], names: Sequence[str]) -> str:
     if not files:
         return '<p class="hint">Nothing in it yet: add an image you like.</p>'
     rows = (
-        f'<li><img src="{url(file)}" alt=""><code>:{escape(name)}:</code>'
+        f'<li><img src="{url(file)}" alt=""><code>:<input value="{escape(name)}" '
+        f'data-rename="{i}" aria-label="Name of {escape(name)}" maxlength="32" spellcheck="false">:</code>'
         f'<button type="button" data-choice="{i}" aria-label="Take {escape(name)} out of the pack">×</button></li>'
         for i, (file, name) in enumerate(zip(files, names, strict=True))
     )

@@ -24,20 +24,22 @@ if TYPE_CHECKING:
     from emote.demo.shared_generator import SharedGenerator
 
 HOST = "127.0.0.1"
+LOOPBACK = (HOST, "localhost", "::1")
 CLOSING_S = 1
 QUEUE_LENGTH = 32  # drawings that may wait
 
 
 @dataclass
 class DemoOptions:
-    run: str | None = key("what to open with: a run, adapter file or Hub name, or base; the newest quickstart, else "
-                          "the newest run, if left out", default=None)  # fmt: skip
+    run: str | None = key("what to open with: a run, adapter file or Hub name, or base; the newest run "
+                          "if left out", default=None)  # fmt: skip
     model: str | None = key("base model, as in `emote generate`; the run's own if left out", default=None)
     runs_dir: str = key("where runs are kept", default="runs")
     device: Accelerator = key("auto, cpu, cuda or mps", default=Accelerator.auto)
-    port: int | None = key(
-        "of 127.0.0.1; 7860 or the next that is free if left out", at_least=1, at_most=65535, default=None
-    )
+    port: int | None = key("7860 or the next that is free if left out", at_least=1, at_most=65535, default=None)
+    host: str = key("address to serve at; 0.0.0.0 lets others of your network in", default=HOST)
+    share: bool = key("also serve at a public address of gradio.live, to whoever knows it", default=False)
+    train: list[str] = key("words for every training of the Train tab, as for `emote train`", default=[])
     open: bool = key("open the page in the browser", default=True)
 
 
@@ -49,20 +51,39 @@ class Demo:
     image_generator: SharedGenerator
     sessions: Sessions
     folder: Path
+    share_url: str | None = None
 
 
 def serve(options: DemoOptions) -> int:
-    """Serve until Ctrl-C. Raises ConfigError where the port is taken, there is no such run, or gradio is missing."""
+    """Serve until Ctrl-C; a training that goes on is then saved.
+
+    Raises ConfigError where the port is taken, there is no such run, or gradio is missing.
+    """
     from emote.util.interrupt import StopRequest
 
     with suppress(KeyboardInterrupt), StopRequest(), running(options) as demo:
         print(f"the demo is at {demo.url}  (Ctrl-C stops it)", flush=True)
+        for line in warnings(options, demo.share_url):
+            print(line, flush=True)
         if options.open:
             webbrowser.open(demo.url)
         while True:
             time.sleep(3600)
     print("stopped")
     return 0
+
+
+def warnings(options: DemoOptions, share_url: str | None) -> list[str]:
+    """Return what is to be known where others can reach the page."""
+    others = "can draw, upload images and train on this machine; there is no password"
+    lines = []
+    if options.host not in LOOPBACK:
+        lines.append(f"warning: host={options.host} lets others in: whoever reaches this machine {others}")
+    if options.share and share_url:
+        lines.append(f"warning: share=true: whoever knows {share_url} {others}")
+    elif options.share:
+        lines.append("warning: share=true: gradio.live gave no address, so the page is at the one above alone")
+    return lines
 
 
 @contextmanager
@@ -85,6 +106,7 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
     quiet_libraries()
     try:
         from emote.demo.page import STYLE, build_page
+        from emote.demo.uploads import MOST_BYTES
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
@@ -94,18 +116,25 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
     from emote.demo.session import Sessions
     from emote.demo.shared_generator import SharedGenerator
     from emote.demo.theme import theme
+    from emote.demo.train_handlers import TrainHandlers
+    from emote.demo.training import Training
 
     catalogue = Catalogue(Path(options.runs_dir), options.run, options.model)
     image_generator, sessions = SharedGenerator(options.device.value), Sessions(folder / "files")
     image_generator.load(catalogue.first.model)  # a mistake is better known now than at the first press of a button
-    page = build_page(Handlers(image_generator, catalogue, sessions)).queue(max_size=QUEUE_LENGTH)
+    training = Training(Path(options.runs_dir), folder)
+    more = [*([] if options.device is Accelerator.auto else [f"trainer.accelerator={options.device.value}"]),
+            *options.train]  # fmt: skip
+    train = TrainHandlers(training, sessions, folder / "files", more)
+    page = build_page(Handlers(image_generator, catalogue, sessions), train).queue(max_size=QUEUE_LENGTH)
     try:
-        _, url, _ = page.launch(
-            server_name=HOST,
+        _, url, share_url = page.launch(
+            server_name=options.host,
             server_port=options.port,
             prevent_thread_lock=True,
             quiet=True,
-            share=False,
+            share=options.share,
+            max_file_size=MOST_BYTES,
             inbrowser=False,
             mcp_server=False,
             ssr_mode=False,
@@ -120,9 +149,10 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
         taken = f"port={options.port} is taken; leave port= out and a free one is found" if options.port else str(error)
         raise ConfigError(taken) from error
     try:
-        yield Demo(url, image_generator, sessions, folder)
+        yield Demo(url, image_generator, sessions, folder, share_url)
     finally:
         sessions.cancel_all()
+        training.close()
         page.server.config.timeout_graceful_shutdown = CLOSING_S  # pages may still be open,
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # which would be reported as errors
         page.close(verbose=False)

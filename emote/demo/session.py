@@ -7,13 +7,14 @@ import shutil
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
 
 from emote.demo.catalogue import Choice
+from emote.demo.training import State
 from emote.imaging.cutout import cut_out
 from emote.imaging.fitting import fit
 from emote.inference.output import slug
@@ -24,6 +25,7 @@ from emote.packs.pack import PackItem, write_pack
 from emote.util.errors import ConfigError
 
 SMALL_PX = 64  # emoji within text, sharp on screens with two pixels a point
+LONGEST_NAME = 100  # letters that are typed; a shortcode has at most 32
 KEPT_AFTER_LEAVING_S = 3600.0  # a phone that was put away comes back
 
 
@@ -69,17 +71,25 @@ class Packed:
 
 
 class Session:
-    """One open page: its drawings, which of them is on the stage, and its pack. `folder` is its own."""
+    """One visitor: the drawings, which of them is on the stage, and its pack. `folder` is its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.drawings: list[Drawing] = []
         self.shown: int | None = None
         self.pack: dict[int, Packed] = {}  # by the drawing's number
+        self.open: set[str] = set()  # the pages that show it
         self.fetched: dict[str, Choice] = {}  # adapters that this visitor got from the Hub
+        self.upload: Path | None = None  # what is to be trained on
+        self.told: State | None = None  # how the training stood when this page was told
         self.left_at: float | None = None
         self._cancelled = threading.Event()
         self._saving = threading.Lock()
+
+    @property
+    def token(self) -> str:
+        """What its browser keeps, to find it again."""
+        return self.folder.name
 
     def begin(self) -> threading.Event:
         """Return the event that `cancel` sets for the drawing that begins now."""
@@ -127,9 +137,15 @@ class Session:
         for number in list(self.pack)[place : place + 1]:
             del self.pack[number]
 
+    def rename(self, place: int, name: str) -> None:
+        """Make the shortcode of other words than the prompt's; none at all are the prompt's again."""
+        for number in list(self.pack)[place : place + 1]:
+            packed = self.pack[number]
+            self.pack[number] = replace(packed, item=replace(packed.item, name=name.strip()[:LONGEST_NAME] or None))
+
     def names(self) -> list[str]:
         """Return the shortcodes that the pack's emoji will have."""
-        return shortcodes(packed.item.prompt for packed in self.pack.values())
+        return shortcodes(packed.item.name or packed.item.prompt for packed in self.pack.values())
 
     def write_pack(self, platform: str) -> Path:
         """Return the zip for one platform. Raises ConfigError for an empty pack, and where a limit cannot be met."""
@@ -147,23 +163,31 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._changing = threading.Lock()
 
-    def of(self, name: str) -> Session:
+    def of(self, name: str, token: str = "") -> Session:
+        """Return the session of an open page; token: of the session that this browser had before it was reloaded."""
         with self._changing:
-            session = self._sessions.get(name)
+            session = self._sessions.get(name) or self._with(token)
             if session is None:
                 folder = self.root / secrets.token_hex(16)  # pages can read files whose names they know
                 folder.mkdir(parents=True)
-                session = self._sessions[name] = Session(folder)
+                session = Session(folder)
+            self._sessions[name] = session
+            session.open.add(name)
             session.left_at = None
             return session
+
+    def _with(self, token: str) -> Session | None:
+        return next((session for session in self._sessions.values() if token and session.token == token), None)
 
     def leave(self, name: str) -> None:
         """The page was closed, or lost its connection: stop drawing; forget those that left long ago."""
         now = time.monotonic()
         with self._changing:
-            if name in self._sessions:
-                self._sessions[name].cancel()
-                self._sessions[name].left_at = now
+            if session := self._sessions.get(name):
+                session.open.discard(name)
+                if not session.open:
+                    session.cancel()
+                    session.left_at = now
             gone = [
                 other for other, v in self._sessions.items() if v.left_at and now - v.left_at > KEPT_AFTER_LEAVING_S
             ]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from emote.config import Precision
 from emote.inference.options import Options
 from emote.inference.output import SHEET
 from emote.inference.plan import Plan, plan_images
 from emote.inference.png_metadata import save_png
 from emote.inference.redraw import compare, plan_repeat
-from emote.util.console import progress_bar
+from emote.util.console import make_console, progress_bar
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 SHEET_WIDTH_PX = 1300
 LARGEST_CELL_PX = 256
-console = Console(highlight=False, soft_wrap=True)
+console = make_console()
 
 
 def generate(options: Options) -> int:

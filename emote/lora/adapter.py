@@ -20,6 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from emote.config import TARGET_PRESETS, VARIANT, AdapterDtype, Init, LoraConfig
+from emote.lora.peft_partner import check_torchao
 from emote.util.errors import ConfigError
 
 NAME = "default"
@@ -44,6 +45,7 @@ def attach(unet: UNet2DConditionModel, lora: LoraConfig) -> list[str]:
     The mode stays as it is (`eval` from the loaders): LoRA dropout acts after `unet.train()`.
     Raises ConfigError for targets that match no Linear or Conv2d, with the nearest names (peft accepts them silently).
     """
+    check_torchao()
     targets = target_names(lora)
     _check_targets(unet, targets)
     unet.requires_grad_(False)

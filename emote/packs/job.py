@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
 
 from emote.config import Precision
 from emote.data.images import BadImage, decode, suffixes
@@ -22,14 +21,14 @@ from emote.inference.resolve_adapter import BASE_LICENCES, find_adapter
 from emote.packs.options import PackOptions
 from emote.packs.pack import SHEET, PackItem, write_pack
 from emote.runs.find import LATEST
-from emote.util.console import progress_bar
+from emote.util.console import make_console, progress_bar
 from emote.util.errors import ConfigError
 
 IMAGES = "images"  # the uncut drawings: throw away what is bad and set images= to pack the rest
 SVG_PX = 512
 ONLY_WHEN_DRAWING = ("run", "model", "prompts", "template", "negative_prompt", "n", "seed", "inference_steps",
                      "guidance_scale", "scheduler", "lora_scale", "batch_size")  # fmt: skip
-console = Console(highlight=False, soft_wrap=True)
+console = make_console()
 
 
 def pack(options: PackOptions) -> int:

@@ -35,6 +35,7 @@ class PackItem:
     image: Image.Image
     model: str
     licence: str
+    name: str | None = None  # to be made a shortcode of, instead of the prompt
 
 
 def write_pack(
@@ -51,7 +52,7 @@ def write_pack(
     chosen = [_platform(platform) for platform in dict.fromkeys(platforms)]
     if not items or not chosen:
         raise ConfigError(f"a pack needs at least one {'platform' if items else 'image'}, got none")
-    names = shortcodes(item.prompt for item in items)
+    names = shortcodes(item.name or item.prompt for item in items)
     wrong = [line for platform in chosen for line in _too_many(platform, len(items))]
     for item, name in zip(items, names, strict=True):
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from emote.config import Config, DataConfig, get, schema_keys
 from emote.data.prepared import Scan, scan
+from emote.lora.peft_partner import check_torchao
 from emote.lora.warm_start import warm_start_key
 from emote.models import components
 from emote.models.precision import Decision, decide
@@ -49,6 +50,7 @@ def identify(config: Config, scan: Callable[[DataConfig], Scan] = scan) -> Ident
     scan: as `emote.data.prepared.scan`. Raises ConfigError for what can be told without loading: places that cannot be
     written to, a device that is not there, a base model or images that cannot be read.
     """
+    check_torchao()
     _check_writable(config)
     _check_components(config)
     decision, base = _hardware_and_model(config)

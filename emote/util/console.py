@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,19 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-console = Console(stderr=False, highlight=False, soft_wrap=True)
+
+def redraws_fail(environment: Mapping[str, str]) -> bool:
+    """Return whether this is a notebook's command: its terminal keeps every state of a bar as a line."""
+    return any(name in environment for name in ("JPY_PARENT_PID", "COLAB_RELEASE_TAG"))
+
+
+def make_console(stderr: bool = False) -> Console:
+    return Console(
+        stderr=stderr, highlight=False, soft_wrap=True, force_terminal=False if redraws_fail(os.environ) else None
+    )
+
+
+console = make_console()
 _log: Path | None = None
 
 

@@ -10,7 +10,7 @@
 # # Draw with a fine-tuned model
 #
 # The base model against the fine-tuned one with the same noise, and what strength, guidance and seed do. The images
-# below are of `make quickstart`: the miniature, which knows Twemoji, after 600 steps on OpenMoji.
+# below are of `make quickstart`: the miniature after 200 steps on OpenMoji.
 #
 # Outside a notebook the same is `emote generate prompts="[a fairy]" "lora_scales=[0.5, 1, 1.5]"`.
 

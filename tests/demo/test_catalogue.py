@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 
 from emote.demo.catalogue import BASE_ONLY, Catalogue, without_template
+from emote.runs.find import find_run
 from emote.util.errors import ConfigError
 
+OTHER, QUICKSTART = "other-0123456789ab", "quickstart-ba9876543210"
 
-def test_the_newest_quickstart_is_opened_with_and_the_base_alone_comes_last(runs_dir: Path) -> None:
-    newest = runs_dir / "other-0123456789ab" / "steps" / "000020" / "summary.json"
-    os.utime(newest, (time.time() + 60, time.time() + 60))
-    assert list(Catalogue(runs_dir).choices) == ["quickstart-ba9876543210/20", "other-0123456789ab/20", BASE_ONLY]
+
+@pytest.mark.parametrize(("newest", "older"), [(OTHER, QUICKSTART), (QUICKSTART, OTHER)])
+def test_the_newest_run_is_opened_with_as_everywhere_and_the_base_alone_comes_last(
+    runs_dir: Path, tmp_path: Path, newest: str, older: str
+) -> None:
+    runs = shutil.copytree(runs_dir, tmp_path / "runs")
+    os.utime(runs / newest / "steps" / "000020" / "summary.json", (time.time() + 60, time.time() + 60))
+    assert list(Catalogue(runs).choices) == [f"{newest}/20", f"{older}/20", BASE_ONLY]
+    latest = find_run("latest", runs)
+    assert latest is not None and Catalogue(runs).first.label == f"{latest.name}/20"
 
 
 def test_the_run_that_is_named_is_opened_with(runs_dir: Path) -> None:

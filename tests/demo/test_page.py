@@ -88,14 +88,22 @@ def test_a_prompt_becomes_two_images_an_emoji_in_a_chat_and_a_pack(visit: Sessio
 
     page.click("#add")
     page.wait_for_selector("#pack li")
-    assert page.inner_text("#pack code") == ":fairy_emote:"  # Slack has a fairy of its own
+    assert page.input_value("#pack code input") == "fairy_emote"  # Slack has a fairy of its own
+    page.fill("#pack code input", "My Fairy!")
+    page.press("#pack code input", "Tab")
+    page.wait_for_function("document.querySelector('#pack input').value === 'my_fairy'")
+    page.reload()  # what was made is still there
+    page.wait_for_selector("#pack li")
+    assert page.input_value("#pack code input") == "my_fairy"
+    assert widths_px(page, "#stage img") == [32, 32]
+    assert page.locator("#gallery .tile").count() == 1
     with page.expect_download() as downloading:
         page.click("#download-slack")
     assert downloading.value.suggested_filename == "emoji-slack.zip"
     with zipfile.ZipFile(downloading.value.path()) as pack:
         assert pack.testzip() is None
-        assert sorted(pack.namelist()) == ["contact-sheet.png", "emoji/fairy_emote.png", "manifest.json"]
-        emoji = Image.open(io.BytesIO(pack.read("emoji/fairy_emote.png")))
+        assert sorted(pack.namelist()) == ["contact-sheet.png", "emoji/my_fairy.png", "manifest.json"]
+        emoji = Image.open(io.BytesIO(pack.read("emoji/my_fairy.png")))
         assert (emoji.size, emoji.has_transparency_data) == ((128, 128), True)
         (entry,) = json.loads(pack.read("manifest.json"))["emoji"]
     assert (entry["prompt"], entry["seed"], entry["model"]) == ("fairy", 7, "quickstart-ba9876543210/20")
@@ -107,6 +115,18 @@ def test_a_prompt_becomes_two_images_an_emoji_in_a_chat_and_a_pack(visit: Sessio
     hear(page, "the pack is empty")
     assert not scrolls_sideways(page)
     assert page.locator("footer").is_hidden()
+
+
+def test_several_candidates_are_there_to_choose_from(visit: Session) -> None:
+    page = visit()
+    page.fill("#candidates input[type=number]", "3")
+    page.fill("#seed input", "7")
+    page.fill("#prompt textarea", "cat")
+    page.click("#generate")
+    page.wait_for_selector("#gallery .tile:nth-child(3)")
+    assert "seed 7 " in page.inner_text("#stage .facts")
+    page.click("#gallery .tile:nth-child(1)")
+    page.wait_for_function("document.querySelector('#stage .facts').innerText.includes('seed 9 ')")
 
 
 def test_two_browsers_take_turns_and_see_only_their_own(visit: Session, slowly: Slowly) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from emote.config import Accelerator
-from emote.demo.serve import Demo, DemoOptions, running
+from emote.demo.serve import Demo, DemoOptions, running, warnings
 from emote.util.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +52,17 @@ def test_a_port_that_was_asked_for_and_is_taken_is_a_mistake_that_leaves_nothing
             pass
     assert dict(os.environ) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_can_reach_the_page_is_said() -> None:
+    assert warnings(DemoOptions(), None) == []
+    assert warnings(DemoOptions(host="localhost"), None) == []
+    (network,) = warnings(DemoOptions(host="0.0.0.0"), None)
+    assert "host=0.0.0.0 lets others in" in network and "train on this machine" in network
+    (public,) = warnings(DemoOptions(share=True), "https://x.gradio.live")
+    assert "whoever knows https://x.gradio.live" in public and "no password" in public
+    (none,) = warnings(DemoOptions(share=True), None)
+    assert "gave no address" in none
 
 
 @pytest.mark.slow

@@ -95,6 +95,36 @@ def test_who_leaves_stops_drawing_and_is_forgotten_after_an_hour(
     assert visits.of("gone") is not gone
 
 
+def test_a_browser_that_comes_back_finds_what_it_made_and_others_do_not(tmp_path: Path) -> None:
+    visits = Sessions(tmp_path)
+    before = visits.of("before reload")
+    assert visits.of("reloaded", before.token) is before
+    drawing = before.begin()
+    visits.leave("before reload")  # may be told after the new page has come
+    assert not drawing.is_set()
+    assert visits.of("other") is not before and visits.of("guess", "0" * 32) is not before
+    assert visits.of("empty", "") is not before
+    visits.leave("reloaded")
+    assert drawing.is_set()
+
+
+def test_a_name_that_is_typed_becomes_a_shortcode_and_an_empty_one_is_the_prompt_again(
+    visit: Session, runs_dir: Path
+) -> None:
+    for number in range(2):
+        visit.add(drawing(runs_dir))
+        visit.add_to_pack(number, transparent=True)
+    visit.rename(0, "Party <b>Blob</b>! " + "x" * 500)
+    visit.rename(1, "smile")
+    visit.rename(9, "nobody")
+    first, second = visit.names()
+    assert first.startswith("party_b_blob_b") and len(first) <= 32 and second == "smile_emote"
+    with zipfile.ZipFile(visit.write_pack("slack")) as pack:
+        assert f"emoji/{first}.png" in pack.namelist()
+    visit.rename(0, "  ")
+    assert visit.names() == ["blue_fox", "smile_emote"]
+
+
 def test_saved_images_have_names_that_every_disk_takes() -> None:
     assert file_name("A Fairy/<b>", 7) == "a-fairy-b-7.png"
     assert file_name("قطة", 7, "base") == "image-7-base.png"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from rich.console import Console
 
 from emote.config import key
 from emote.data.art import PACKAGES
@@ -24,14 +23,14 @@ from emote.tools.cutout_eval.measure import (
     score_art,
     summarise,
 )
-from emote.util.console import progress_bar
+from emote.util.console import make_console, progress_bar
 from emote.util.errors import ConfigError
 from emote.util.files import write_json, write_with
 from emote.util.markdown import table
 
 WORST = 10
 CELL_PX = 144
-console = Console(highlight=False, soft_wrap=True)
+console = make_console()
 
 
 @dataclass

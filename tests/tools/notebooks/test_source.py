@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import fields
 from typing import Any
 
 import nbformat
 import pytest
 
-from emote.cli.keywords import read_keywords
 from emote.cli.train import compose_config
+from emote.demo.serve import DemoOptions
 from emote.hub.push_later import Push
+from emote.inference.options import Options as GenerateOptions
+from emote.packs.options import PackOptions
 from emote.tools.notebooks.make import SHOWN_EMPTY, Options, keep_outputs, make
 from emote.tools.notebooks.source import FOLDER, PARAMETERS, names, read_source, with_parameters
 from emote.util.errors import ConfigError
@@ -94,11 +97,37 @@ def test_the_recipe_of_the_colab_notebook_composes() -> None:
 
 def test_the_words_of_the_colab_notebook_are_words_of_its_scripts() -> None:
     text = "\n".join(cell.source for cell in read_source("train_colab").cells)
-    (push,) = re.findall(r"^ *!emote push (.*)$", text, re.MULTILINE)
-    assert [word.partition("=")[0] for word in push.split()] == ["run", "repo", "runs_dir"]
-    read_keywords(Push, [f"{word.partition('=')[0]}=me/emoji" for word in push.split()])
-    (train,) = set(re.findall(r'^COMMAND = f"train\.py (.*)"$', text, re.MULTILINE))  # resuming is the same command
-    compose_config(train.format(RECIPE="experiment=smoke", OUTPUT="drive").split())
+    (where,) = re.findall(r"^WHERE = f'(.*)'$", text, re.MULTILINE)
+    for command, options in (
+        ("push", Push),
+        ("generate", GenerateOptions),
+        ("pack", PackOptions),
+        ("demo", DemoOptions),
+    ):
+        (words,) = re.findall(rf"^ *!emote {command} (.*)$", text, re.MULTILINE)
+        names = [
+            word.partition("=")[0] for word in words.replace("{WHERE}", where).replace("{WORDS}", "prompts=").split()
+        ]
+        assert set(names) <= {field.name for field in fields(options)}, command
+    assert "share={str(SHARE).lower()}" in text and "\nSHARE = False" in text and "\nDEMO = False" in text
+    (train,) = re.findall(r"^COMMAND = f'(.*)'$", text, re.MULTILINE)
+    compose_config(shlex.split(train.format(RECIPE="experiment=smoke", DATA="", OUTPUT="drive")))
+    assert len(re.findall(r"^!emote train {COMMAND}$", text, re.MULTILINE)) == 2  # resuming is the same command
+
+
+def test_the_notebook_can_be_opened_in_colab_from_the_repository_that_it_clones() -> None:
+    cells = read_source("train_colab").cells
+    (repository,) = re.findall(r'^REPOSITORY = "https://github\.com/(.*?)"', "\n".join(c.source for c in cells), re.M)
+    assert (
+        f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/train_colab.ipynb"
+        in cells[0].source
+    )
+
+
+def test_the_drive_is_mounted_before_anything_of_it_is_used() -> None:
+    code = "\n".join(cell.source for cell in code_cells(read_source("train_colab")))
+    after = code.split("ON_COLAB = True", 1)[1]
+    assert after.index("drive.mount(DRIVE)") < after.index("OUTPUT")
 
 
 def test_cells_have_ids_that_stay() -> None:
