@@ -59,6 +59,23 @@ class Recommended:
     reason: str
 
 
+def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[CurvePoint]:
+    """The curves of replicates as one: at each point the means of their figures, concept by concept."""
+    return [
+        CurvePoint(
+            points[0].lora_scale,
+            points[0].guidance_scale,
+            {key: combine(_mean, *(point.figures[key] for point in points)) for key in points[0].figures},
+            points[0].base,
+        )
+        for points in zip(*curves, strict=True)
+    ]
+
+
+def _mean(*values: float) -> float:
+    return sum(values) / len(values)
+
+
 def recommend(points: Sequence[CurvePoint]) -> Recommended | None:
     """Of the points that keep KEPT of what is recognised in the base's images, the nearest to the real style.
 
