@@ -101,8 +101,8 @@ def recommend(points: Sequence[CurvePoint]) -> Recommended | None:
     kept, share = f"{chosen.kept.value:.0%}", f"{chosen.share.value:.0%}"
     if enough:
         reason = (
-            f"of the strengths that keep nine tenths of what is recognised in the base's images it is the nearest to "
-            f"the real style: it keeps {kept} and is {share} of the way"
+            f"of the strengths that keep nine tenths of what is recognised in the base's images (within one standard "
+            f"error) it is the nearest to the real style: it keeps {kept} and is {share} of the way"
         )
     else:
         reason = (
