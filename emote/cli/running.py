@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shlex
-import sys
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -54,23 +52,29 @@ def run_sweep(composer: Composer, words: list[str]) -> int:
     check_launcher(asked[0][1])
     sweep = Sweep.begin(asked, shlex.join([*TRAIN.split(), "-m", *of_jobs(words)]))
     if asked[0][1].launcher.engine == "local":
-        sweep.do(lambda jobs: _do_here(jobs, sweep))
+        warned: set[str] = set()
+        sweep.do(lambda jobs: _do_here(jobs, sweep, warned))
     else:
         do_side_by_side(sweep)
     return sweep.end()
 
 
-def _do_here(jobs: Sequence[Job], sweep: Sweep) -> None:
-    """One after the other, in this process. As all were composed when the sweep began: conf/ may be edited by now."""
-    from emote.sweeps.sweep import run_in_sweep  # late: it imports torch
+def _do_here(jobs: Sequence[Job], sweep: Sweep, warned: set[str]) -> None:
+    """One after the other, in this process, a line each; what a job says besides stands in its run's log.
+
+    As all were composed when the sweep began: conf/ may be edited by now. warned: warnings that were shown.
+    """
+    from emote.sweeps.sweep import print_end, run_in_sweep  # late: it imports torch
+    from emote.util.console import to_the_log_alone
 
     for job in jobs:
+        failure: Exception | None = None
         try:
-            run_in_sweep(job.config, job.words, sweep.directory)
-        except ConfigError as error:
-            print(f"error: {error}", file=sys.stderr)
-        except Exception:
-            traceback.print_exc()  # of each job at once, and it stands in the job's log
+            with to_the_log_alone(job.label, warned):
+                run_in_sweep(job.config, job.words, sweep.directory)
+        except Exception as error:  # its traceback stands in the job's log
+            failure = error
+        print_end(job, sweep.directory, failure)
 
 
 def jobs_of(composer: Composer, words: list[str]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
     emote ablation twin=mini                               # on the miniature
     emote ablation twin=mini output=docs/ablation          # where the table and the plot go
+    emote ablation twin=mini images=96                     # and what one sees: drawn, judged, a sheet
     emote ablation twin=mini seeds=[42] trainer.max_steps=20   # a first look
 
 The steps stand in conf/ablation.yaml. All words but the keys below are those of `emote train`. Interrupted at any

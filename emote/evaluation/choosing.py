@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
+
+from emote.evaluation.images.jackknife import mean_over, over_runs
+from emote.evaluation.replicates import BySeed, pairs
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """losses: of each held-out image.  size: what is wanted small; the first entry counts first."""
+    """losses: of each held-out image, by seed.  size: what is wanted small; the first entry counts first."""
 
-    losses: Sequence[float]
+    losses: BySeed
     size: tuple[float, ...]
 
 
@@ -30,17 +34,24 @@ def choose(candidates: Sequence[Candidate], concepts: Sequence[str]) -> Choice:
 
     The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, section 3.4.3), with the standard error of
     the paired difference to the best: all candidates are scored at the same images and noise, so what is hard for one
-    is hard for all, and that takes no part in what they differ by.
+    is hard for all, and that takes no part in what they differ by. Of several seeds it is that of their mean, and what
+    the seeds differ by is added.
     """
-    losses_CN = np.array([candidate.losses for candidate in candidates], dtype=np.float64)
-    best = int(losses_CN.mean(axis=1).argmin())
+    means = [fmean(map(fmean, candidate.losses.values())) for candidate in candidates]
+    best = min(range(len(means)), key=means.__getitem__)
     within = [best]
-    for number, losses_N in enumerate(losses_CN):
-        worse_N = losses_N - losses_CN[best]
-        if number != best and worse_N.mean() <= standard_error(worse_N, concepts):
+    for number, candidate in enumerate(candidates):
+        worse_SN = [np.subtract(own, lowest) for lowest, own in pairs(candidates[best].losses, candidate.losses)]
+        if number != best and np.mean(worse_SN) <= _error_over_seeds(worse_SN, concepts):
             within.append(number)
-    smallest = min(within, key=lambda number: (candidates[number].size, losses_CN[number].mean()))
+    smallest = min(within, key=lambda number: (candidates[number].size, means[number]))
     return Choice(best, smallest, sorted(within))
+
+
+def _error_over_seeds(values_SN: Sequence[np.ndarray], concepts: Sequence[str]) -> float:
+    if len(values_SN) == 1:
+        return standard_error(values_SN[0], concepts)
+    return over_runs([mean_over(values_N, concepts) for values_N in values_SN]).standard_error
 
 
 def standard_error(values_N: np.ndarray, concepts: Sequence[str]) -> float:

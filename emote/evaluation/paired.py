@@ -51,13 +51,25 @@ def compare(
     chosen = np.random.default_rng(seed).integers(count, size=(draws, count))
     means = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    mean_before, mean = float(before.mean()), float(difference.mean())
+    return paired_result(
+        float(before.mean()),
+        float(after.mean()),
+        float(difference.mean()),
+        (float(low), float(high)) if count >= max(2, fewest) else None,
+        concepts,
+    )
+
+
+def paired_result(
+    base: float, final: float, difference: float, interval_95: tuple[float, float] | None, concepts: Sequence[str]
+) -> PairedResult:
+    """With what follows from these. concepts: of each image."""
     return PairedResult(
-        base=mean_before,
-        final=float(after.mean()),
-        difference=mean,
-        interval_95=(float(low), float(high)) if count >= max(2, fewest) else None,
-        relative=mean / mean_before if mean_before else math.copysign(math.inf, mean) if mean else 0.0,
-        items=len(before),
-        concepts=count,
+        base=base,
+        final=final,
+        difference=difference,
+        interval_95=interval_95,
+        relative=difference / base if base else math.copysign(math.inf, difference) if difference else 0.0,
+        items=len(concepts),
+        concepts=len(set(concepts)),
     )

@@ -12,11 +12,15 @@ from emote.experiments.variants import DEFINITION, Variant, read_definition, var
 from emote.util.errors import ConfigError
 from emote.util.quiet import quiet_libraries
 
+FEWEST_IMAGES = 4
+
 
 @dataclass
 class AblationOptions:
     seeds: list[int] = key("one run of each step for each; [] for those of the definition", at_least=0, default=[])
     output: str | None = key("directory of ablation.md, .json and .png; null: ablation/ in run.dir", default=None)
+    images: int = key("concepts that every adapter draws for a judge; 0: losses alone", at_least=0, default=0)
+    judge: str | None = key("who looks at them, as for `emote evaluate`", default=None)
     definition: str = key("the steps, as a YAML file; as it stands, those of conf/ablation.yaml", default="")
 
 
@@ -28,6 +32,10 @@ def ablate(options: AblationOptions, words: list[str]) -> Path:
     """
     definition = read_definition(Path(options.definition or DEFINITION))
     planned = variants(definition, words, options.seeds or definition.seeds)
+    if options.judge and not options.images:
+        raise ConfigError(f"judge={options.judge} has no effect without images=; set how many concepts it is to see")
+    if 0 < options.images < FEWEST_IMAGES:
+        raise ConfigError(f"images must be 0 or at least {FEWEST_IMAGES}, got {options.images}")
     if not planned[0].config.data.held_out:
         raise ConfigError("data.held_out must be above 0 for an ablation, got 0")
     quiet_libraries()
@@ -41,13 +49,20 @@ def ablate(options: AblationOptions, words: list[str]) -> Path:
         losses.append(judge.score(variant.config, path))
         loss = f"{fmean(losses[-1]):.5f}"
         echo(f"scored {number} of {len(planned)}, in float32: {variant.name}, seed {variant.seed}: {loss}")
-    report = report_on(planned, delivered, losses, judge.base, judge.concepts, _command(options, words))
+    images = None
+    if options.images:
+        from emote.experiments.ablation_images import judge_steps
+
+        images = judge_steps(planned, delivered, options.images, options.judge)
+    report = report_on(planned, delivered, losses, judge.base, judge.concepts, _command(options, words), images)
     return report.write(Path(options.output) if options.output else Path(planned[0].config.run.dir) / "ablation")
 
 
 def _command(options: AblationOptions, words: list[str]) -> list[str]:
     seeds = [f"seeds=[{','.join(map(str, options.seeds))}]"] if options.seeds else []
-    return [*words, *seeds, *([f"definition={options.definition}"] if options.definition else [])]
+    images = [f"images={options.images}"] if options.images else []
+    judge = [f"judge={options.judge}"] if options.judge else []
+    return [*words, *seeds, *images, *judge, *([f"definition={options.definition}"] if options.definition else [])]
 
 
 def _run_all(planned: list[Variant]) -> list[Path]:

@@ -11,8 +11,10 @@ from typing import Any
 from emote.config import Config
 from emote.evaluation.crossed import CrossedResult, compare_over_seeds
 from emote.evaluation.effects import plot_effects
+from emote.experiments.ablation_images import AblationImages
 from emote.experiments.variants import Variant
 from emote.runs.metrics_file import MetricsFile
+from emote.sweeps.reports.sheet import draw_sheet
 from emote.util.console import echo
 from emote.util.files import write_json, write_text, write_with
 from emote.util.markdown import interval, signed, table
@@ -46,7 +48,9 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Report:
-    """What an ablation found. command: the words of emote ablation. images, concepts: of the held-out set."""
+    """What an ablation found. command: the words of emote ablation. images, concepts: of the held-out set. looked: what
+    a judge saw of the adapters' drawings, where it looked.
+    """
 
     command: list[str]
     config: Config
@@ -56,13 +60,17 @@ class Report:
     concepts: int
     steps: list[StepResult]
     runs: dict[str, str]
+    looked: AblationImages | None = None
 
     def write(self, directory: Path) -> Path:
-        """Write ablation.md, ablation.json and ablation.png, print the first and return its path."""
+        """Write ablation.md, ablation.json and its images, print the first and return its path."""
         to_first, to_last = [step.to_first for step in self.steps], [step.to_last for step in self.steps]
         names = [step.name for step in self.steps]
         write_json(directory / "ablation.json", self.as_dict())
         write_with(directory / "ablation.png", lambda path: plot_effects(path, names, to_first, to_last, self.title))
+        if self.looked:
+            sheet = draw_sheet(self.looked.sheet)
+            write_with(directory / self.looked.sheet.file, lambda path: sheet.save(path, format="PNG"))
         text = self.as_markdown()
         write_text(directory / "ablation.md", text)
         echo("\n" + text)
@@ -90,6 +98,7 @@ class Report:
             "base_loss": self.base_loss,
             "steps": [step.as_dict() for step in self.steps],
             "runs": self.runs,
+            **({"looked": self.looked.as_dict()} if self.looked else {}),
         }
 
     def as_markdown(self) -> str:
@@ -108,7 +117,18 @@ class Report:
         ]
         lines = [f"# Ablation: {self.title}\n", f"`{self.typed}`\n", *table([*head, "stuck", "clipped"], rows), ""]
         image = "![differences of the held-out loss](ablation.png)\n"
-        return "\n".join([*lines, *(f"{note}\n" for note in notes), image])
+        return "\n".join([*lines, *(f"{note}\n" for note in notes), image, *self._images_as_markdown()])
+
+    def _images_as_markdown(self) -> list[str]:
+        if not (found := self.looked):
+            return []
+        about = (
+            f"{found.prompts} concepts, drawn by every adapter at full strength from the same prompts and noise; the "
+            f"judge is `{found.judge}`. Mean over seeds; 95 % intervals are about other concepts and other seeds, "
+            "differences are paired by seed and concept, and “not shown” where 0 is within the interval."
+        )
+        shown = [f"![{found.sheet.title}]({found.sheet.file})\n"]
+        return ["## What one sees\n", *table(found.head, found.rows), "", f"{about}\n", *shown]
 
 
 def report_on(
@@ -118,6 +138,7 @@ def report_on(
     base: list[float],
     concepts: list[str],
     command: list[str],
+    looked: AblationImages | None = None,
 ) -> Report:
     """planned, delivered, losses: of each run, seed by seed. base, concepts: one for each held-out image."""
     runs = zip(planned, delivered, strict=True)
@@ -130,6 +151,7 @@ def report_on(
         concepts=len(set(concepts)),
         steps=step_results(planned, delivered, losses, base, concepts),
         runs={f"{variant.name}, seed {variant.seed}": str(path) for variant, path in runs},
+        looked=looked,
     )
 
 

@@ -218,7 +218,10 @@ def _fuse(adapter: Adapter, words: Export, console: Console) -> Path:
     from emote.lora.fuse import Recipe, fuse_to_directory, fuse_to_file
     from emote.models.locate import locate
 
-    config = _model(words.model) if words.model else _find(words).base
+    found = None if words.model else _find(words)
+    config = found.base if found else _model(words.model or "")
+    if found and found.recommended and words.lora_scale == 1 != found.lora_scale:
+        _say(console, f"note: fused as trained; its evaluation recommends lora_scale={found.lora_scale:g}")
     base = locate(config)
     recipe = Recipe(adapter, words.lora_scale, _dtype(words.dtype))
     path = Path(str(words.output)).expanduser()

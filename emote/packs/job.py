@@ -107,6 +107,8 @@ def _draw(plan: Plan, options: PackOptions, output: Output) -> Iterator[tuple[st
     image_generator.use(plan.adapter)
     model = f"{plan.adapter.label} on {plan.base.label}" if plan.adapter else plan.base.label
     console.print(f"{model}, {image_generator.precision.name} on {image_generator.device.type}", markup=False)
+    for note in plan.notes:
+        console.print(note, markup=False)
     licence = plan.adapter.licence if plan.adapter else BASE_LICENCES.get(plan.base.config.path, "")
     with progress_bar(console) as bar:
         task = bar.add_task("drawing", total=None, note="")

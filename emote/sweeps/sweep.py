@@ -11,13 +11,15 @@ from emote.config import Config
 from emote.runs.environment import reset_peak_memory
 from emote.runs.lock import wait_for
 from emote.runs.run_folder import RunFolder
-from emote.sweeps.index import FINISHED, Entry, Index, output_of
+from emote.sweeps.index import FINISHED, Entry, Index, output_of, reason
 from emote.sweeps.plan import Job, Plan, plan
+from emote.sweeps.reports.answer import next_commands
 from emote.sweeps.reports.report import print_report, write_report
 from emote.sweeps.to_wandb import log_report
 from emote.training.distributed.process_index import find_process_index
 from emote.training.run import run
 from emote.util.console import echo
+from emote.util.markdown import percent
 from emote.util.units import readable_seconds
 
 SILENT = "ended without a word; was its process killed?"
@@ -91,6 +93,8 @@ class Sweep:
         log_report(report, self.plan)
         if failed:
             _print_failures(failed, len(entries), self.directory)
+        for line in next_commands(report, Path(self.plan.jobs[0].config.run.dir)):
+            echo(line)
         echo(str(self.directory / "report.html"))
         return 1 if failed else 0
 
@@ -101,10 +105,10 @@ def run_in_sweep(config: Config, words: Sequence[str], directory: Path) -> Path:
         return run(config, list(words))
     index = Index(directory)
     if (planned := index.entry(words)).state == FINISHED:
-        echo(f"\njob {planned.number}: {planned.label} was finished by another process meanwhile")
+        echo(f"job {planned.number}: {planned.label} was finished by another process meanwhile")
         return RunFolder(index.run_of(planned)).deliverables(planned.step)
     with index.working_on(words) as entry:
-        print_jobs([entry], index.entries())
+        echo(f"job {entry.number} of {len(index.entries())}: {entry.label}")
         reset_peak_memory()
         return run(in_sweep(config, entry, index), list(words))
 
@@ -119,11 +123,24 @@ def in_sweep(config: Config, entry: Entry, index: Index) -> Config:
     )
 
 
-def print_jobs(begun: Sequence[Entry], entries: Sequence[Entry]) -> None:
-    """Which jobs of all begin now, and how long the rest will take."""
-    numbers = ", ".join(str(entry.number) for entry in begun)
-    what = "job" if len(begun) == 1 else "jobs"
-    echo(f"\n{what} {numbers} of {len(entries)}: {', '.join(entry.label for entry in begun)}{_time_left(entries)}")
+def print_end(job: Job, directory: Path, failure: Exception | None) -> None:
+    """One line on how a job of this process ended."""
+    index = Index(directory)
+    entries = index.entries()
+    entry = next(entry for entry in entries if entry.words == list(job.words))
+    if failure is None:
+        echo(finished_line(entry, entries, job.run))
+    else:
+        log = f"  ({directory / entry.log})" if entry.log else ""
+        print(f"job {entry.number} of {len(entries)} failed: {reason(failure)}  ({entry.label}){log}", file=sys.stderr)
+
+
+def finished_line(entry: Entry, entries: Sequence[Entry], run: Path) -> str:
+    """What there is to say of a job that is finished: how long it took, its loss, and how long the rest will take."""
+    took = f" in {readable_seconds(entry.seconds)}" if entry.seconds else ""
+    told = RunFolder(run).summary(entry.step)["validation_loss"]
+    loss = f", held-out loss {told['final']:.5f} ({percent(told['relative'])})" if told["final"] is not None else ""
+    return f"job {entry.number} of {len(entries)} finished{took}: {entry.label}{loss}{_time_left(entries)}"
 
 
 def _print_failures(failed: Sequence[Entry], jobs: int, directory: Path) -> None:
@@ -139,7 +156,7 @@ def _print_failures(failed: Sequence[Entry], jobs: int, directory: Path) -> None
 def _time_left(entries: Sequence[Entry]) -> str:
     """By what the finished jobs took for a step, all that a job does included."""
     done = [entry for entry in entries if entry.steps_run and entry.seconds]
-    if not done:
+    if not done or all(entry.state == FINISHED for entry in entries):
         return ""
     a_step = sum(entry.seconds or 0 for entry in done) / sum(entry.steps_run or 0 for entry in done)
     left = 0

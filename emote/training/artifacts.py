@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Sequence
+from dataclasses import astuple, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,7 +23,7 @@ from emote.lora.formats import DIFFUSERS_FILE, take_out, write_diffusers, write_
 from emote.models.presets import base_label
 from emote.runs.metrics_file import Row
 from emote.runs.run_folder import RunFolder
-from emote.training.image_check import check_images
+from emote.training.image_check import ImageCheck, Judged, check_images
 from emote.training.job import Job
 from emote.training.module import LoraModule
 from emote.training.summary import summarise
@@ -98,6 +99,16 @@ class Artifacts:
                 table.writerow([example.name, example.concept, repr(before), repr(after)])
         return compare(base, final, [example.concept for example in examples])
 
+    def write_images(self, checked: ImageCheck | None) -> None:
+        """One row for each prompt whose images were judged."""
+        if not checked:
+            return
+        with open(self.path / "images.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow([entry.name for entry in fields(Judged)])
+            for judged in checked.images:
+                table.writerow([int(value) if isinstance(value, bool) else value for value in astuple(judged)])
+
     def write_skipped(self, skipped: Sequence[Skipped]) -> None:
         if skipped:
             write_text(self.path / "skipped.txt", "".join(f"{item.name}: {item.reason}\n" for item in skipped))
@@ -148,6 +159,7 @@ def write_artifacts(job: Job, base_scores: list[float], command: list[str], star
     write_config(job.config, artifacts.path / "config.yaml")
     with timer.phase("evaluate"):
         checked = check_images(job)
+    artifacts.write_images(checked)
     summary = summarise(job, command, started_at, rows, compared, timer, checked)
     path = artifacts.finish(summary)
     print_result(path, compared, job.prepared)

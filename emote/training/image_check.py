@@ -19,8 +19,8 @@ from emote.config import SamplesConfig
 from emote.data.prepared import Prepared
 from emote.evaluation.images.jackknife import Estimate, mean_over
 from emote.evaluation.images.judge import ImageJudge, judge_named, judge_of
-from emote.evaluation.images.measures import Figures, NameJudge, differences, look_at, recognised
-from emote.evaluation.images.reference import Names, Prompt, bare_text
+from emote.evaluation.images.measures import NameJudge, differences, look_at, recognised
+from emote.evaluation.images.reference import Names, bare_text
 from emote.imaging.cutout import cut_out
 from emote.inference.png_metadata import save_png
 from emote.lora.adapter import without_adapter
@@ -34,8 +34,20 @@ SHOWN = ("recognised_top5", "recognised_top1", "usable")
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One prompt. ranks: of its name among all names of the set, 1 for the first guess; by the base and the adapter."""
+
+    name: str
+    concept: str
+    base_rank: float
+    final_rank: float
+    base_usable: bool
+    final_usable: bool
+
+
+@dataclass(frozen=True)
 class ImageCheck:
-    """What was seen. base, tuned, difference: estimates by key."""
+    """What was seen. base, tuned, difference: estimates by key. images: of each prompt, for another statistic."""
 
     judge: str
     prompts: int
@@ -43,6 +55,7 @@ class ImageCheck:
     base: dict[str, Estimate]
     tuned: dict[str, Estimate]
     difference: dict[str, Estimate]
+    images: list[Judged]
 
     def as_dict(self) -> dict[str, Any]:
         parts = {"base": self.base, "fine_tuned": self.tuned, "difference": self.difference}
@@ -84,14 +97,20 @@ def check_images(job: Job) -> ImageCheck | None:
     tuned = sampler.draw(job.module, "to be judged")
     base = _base(job, sampler)
     eye = NameJudge(judge, names)
-    found = [_figures(eye, images, prompts) for images in (base, tuned)]
+    concepts = [prompt.concept for prompt in prompts]
+    ranks = [eye.ranks(images, concepts) for images in (base, tuned)]
+    usable = [[bool(found) for found in look_at(images, cut_out)] for images in (base, tuned)]
+    found = [recognised(r, concepts) | {"usable": mean_over(u, concepts)} for r, u in zip(ranks, usable, strict=True)]
     if any(math.isnan(figure.value) for figures in found for figure in figures.values()):
         return None
-    result = ImageCheck(
-        config.towers, len(prompts), sampler.config.lora_scale,
-        *({key: figure.estimate() for key, figure in part.items()}
-          for part in (found[0], found[1], differences(found[1], found[0]))),
-    )  # fmt: skip
+    images = [
+        Judged(prompt.text, prompt.concept, float(before), float(after), *well)
+        for prompt, before, after, *well in zip(prompts, *ranks, *usable, strict=True)
+    ]
+    before, after, change = (
+        {key: figure.estimate() for key, figure in part.items()} for part in (*found, differences(found[1], found[0]))
+    )
+    result = ImageCheck(config.towers, len(prompts), sampler.config.lora_scale, before, after, change, images)
     echo(str(result))
     return result
 
@@ -107,12 +126,6 @@ def names_of(prepared: Prepared, template: str) -> Names:
         held_out,
         "",
     )
-
-
-def _figures(eye: NameJudge, images: list[Image.Image], prompts: list[Prompt]) -> Figures:
-    concepts = [prompt.concept for prompt in prompts]
-    usable = mean_over([bool(found) for found in look_at(images, cut_out)], concepts)
-    return recognised(eye.ranks(images, concepts), concepts) | {"usable": usable}
 
 
 def _sampler(job: Job, captions: list[str]) -> Sampler:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+WARNINGS = ("warning:", "note:", "W&B:")
 
 
 def redraws_fail(environment: Mapping[str, str]) -> bool:
@@ -29,6 +31,8 @@ def make_console(stderr: bool = False) -> Console:
 
 console = make_console()
 _log: Path | None = None
+_quiet: set[str] | None = None  # warnings that were printed, while what is said goes to the log alone
+_working_on = ""  # before each progress bar, while it does
 
 
 def log_to(path: Path | None) -> None:
@@ -39,10 +43,32 @@ def log_to(path: Path | None) -> None:
 
 def echo(text: str) -> None:
     """One line for the terminal (above a progress bar, if there is one) and for the log."""
-    console.print(text, markup=False)
+    if _quiet is None or _is_new_warning(text, _quiet):
+        console.print(text, markup=False)
     if _log is not None:
         with suppress(OSError), open(_log, "a", encoding="utf-8") as file:  # a full disk ends no run for its log
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+
+@contextmanager
+def to_the_log_alone(what: str, warned: set[str]) -> Iterator[None]:
+    """For the length of the block what is said goes to the log, but for warnings that are not in `warned` yet.
+
+    what: is written before each progress bar, which is gone when it is done.
+    """
+    global _quiet, _working_on
+    _quiet, _working_on = warned, what
+    try:
+        yield
+    finally:
+        _quiet, _working_on = None, ""
+
+
+def _is_new_warning(text: str, warned: set[str]) -> bool:
+    if not text.startswith(WARNINGS) or text in warned:
+        return False
+    warned.add(text)
+    return True
 
 
 def progress_bar(console: Console, shown: bool | None = None, transient: bool = False) -> Progress:
@@ -50,7 +76,8 @@ def progress_bar(console: Console, shown: bool | None = None, transient: bool = 
 
     shown: None shows it where the output is a terminal.  transient: it is gone when it is done.
     """
-    from rich.progress import (  # late: few need one
+    from rich.markup import escape  # late: few need one
+    from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
@@ -59,8 +86,9 @@ def progress_bar(console: Console, shown: bool | None = None, transient: bool = 
         TimeRemainingColumn,
     )
 
+    before = escape(_working_on).replace("{", "{{").replace("}", "}}") + "  " if _working_on else ""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn(before + "{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -68,7 +96,7 @@ def progress_bar(console: Console, shown: bool | None = None, transient: bool = 
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        transient=transient,
+        transient=transient or _quiet is not None,
         disable=not (console.is_terminal if shown is None else shown),
     )
 

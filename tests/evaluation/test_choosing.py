@@ -41,16 +41,16 @@ def test_a_smaller_candidate_wins_where_its_difference_is_noise() -> None:
     best = hard - 0.001 + random.normal(0, 0.05, 200)
     equal = hard + random.normal(0, 0.05, 200)
     worse = hard + 0.02 + random.normal(0, 0.05, 200)
-    candidates = [Candidate(worse, (2.0,)), Candidate(equal, (4.0,)), Candidate(best, (8.0,))]
-    lowest, other = sorted([1, 2], key=lambda number: np.mean(candidates[number].losses))
-    difference = np.asarray(candidates[other].losses) - np.asarray(candidates[lowest].losses)
+    candidates = [Candidate({0: worse}, (2.0,)), Candidate({0: equal}, (4.0,)), Candidate({0: best}, (8.0,))]
+    lowest, other = sorted([1, 2], key=lambda number: np.mean(candidates[number].losses[0]))
+    difference = np.asarray(candidates[other].losses[0]) - np.asarray(candidates[lowest].losses[0])
     assert difference.mean() < standard_error(difference, ALONE), "the example is one of noise"
     choice = choose(candidates, ALONE)
     assert (choice.best, choice.smallest, choice.within) == (lowest, 1, [1, 2])
     # by the spread of the images themselves the worse one would have been as good
-    assert (worse - candidates[lowest].losses).mean() < standard_error(best, ALONE)
+    assert (worse - candidates[lowest].losses[0]).mean() < standard_error(best, ALONE)
 
 
 def test_the_best_alone_is_its_own_choice() -> None:
-    assert choose([Candidate([1.0, 2.0], (4.0,))], ["a", "a"]).smallest == 0
-    assert choose([Candidate([1.0, 2.0], (4.0,)), Candidate([1.1, 2.1], (2.0,))], ["a", "a"]).smallest == 0
+    assert choose([Candidate({0: [1.0, 2.0]}, (4.0,))], ["a", "a"]).smallest == 0
+    assert choose([Candidate({0: [1.0, 2.0]}, (4.0,)), Candidate({0: [1.1, 2.1]}, (2.0,))], ["a", "a"]).smallest == 0

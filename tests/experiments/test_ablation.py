@@ -9,6 +9,7 @@ from PIL import Image
 from emote.experiments.ablate import AblationOptions, ablate
 from emote.experiments.variants import DEFINITION, read_definition, variants
 from emote.util.errors import ConfigError
+from tests.evaluation.images.judges import build_tiny_judge
 
 SMALL = """
 experiment: reported
@@ -78,6 +79,32 @@ def test_said_again_it_costs_nothing_and_says_the_same(
     told = capsys.readouterr().out
     assert told.count("finished already") == 6 and "run 6 of 6: faster, seed 2" in told
     assert ablated.read_text() == before
+
+
+def test_a_judge_can_look_at_what_every_step_draws(
+    ablated: Path, small: Path, words: list[str], tmp_path: Path
+) -> None:
+    judge = str(build_tiny_judge(tmp_path))
+    path = ablate(AblationOptions(definition=str(small), images=6, judge=judge, output=str(tmp_path)), words)
+    looked = json.loads((path.parent / "ablation.json").read_text())["looked"]
+    assert [step["name"] for step in looked["steps"]] == ["as reported", "float32 adapter", "faster"]
+    assert looked["prompts"] == 6 and looked["steps"][0]["to_last"] == {}
+    first, second = looked["steps"][:2]
+    change = second["figures"]["recognised_top5"]["value"] - first["figures"]["recognised_top5"]["value"]
+    assert second["to_last"]["recognised_top5"]["value"] == pytest.approx(change)
+    assert second["to_last"]["style_share"]["interval_95"] is not None
+    text = path.read_text(encoding="utf-8")
+    assert "## What one sees" in text and "images=6" in text and "share of the way" in text
+    with Image.open(path.parent / "ablation-images.png") as sheet:
+        assert sheet.width > 4 * 100  # base and three steps
+    assert "## What one sees" not in ablated.read_text(encoding="utf-8")
+
+
+def test_a_judge_without_images_is_told(small: Path, words: list[str]) -> None:
+    with pytest.raises(ConfigError, match="judge=mini has no effect without images="):
+        ablate(AblationOptions(definition=str(small), judge="mini"), words)
+    with pytest.raises(ConfigError, match="images must be 0 or at least 4, got 2"):
+        ablate(AblationOptions(definition=str(small), images=2), words)
 
 
 def test_the_words_cannot_say_what_the_ablation_varies() -> None:

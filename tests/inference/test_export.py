@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from emote.cli.keywords import run_command
 from emote.inference.export import Export, export
+from emote.inference.resolve_adapter import find_adapter
 from emote.lora.adapter_file import read_adapter
 from emote.lora.formats import read_metadata, save_diffusers, save_kohya
 from tests.lora.adapter_files import Trap, cut_off, dora, kohya_with_text, lycoris, published, some_tensors
@@ -165,6 +167,20 @@ def test_a_run_is_merged_into_its_own_base(
     else:
         pipeline = StableDiffusionPipeline.from_single_file(str(tmp_path / output), config=str(tiny_sd))
     assert torch.allclose(answer(pipeline.unet), answer(trained(tiny_sd, alpha=2.0)), atol=1e-4)
+
+
+def test_a_run_that_was_evaluated_is_fused_as_trained_and_its_recommended_strength_is_told(
+    run: Run, finished: Path, tmp_path: Path
+) -> None:
+    adapter = find_adapter("tiny", finished)
+    facts = {"format": 1, "adapter_hash": adapter.short_hash}
+    recommended = {"lora_scale": 0.75, "guidance_scale": None, "reason": "it is best"}
+    adapter.file.with_name("evaluation.json").write_text(json.dumps(facts | {"recommended": recommended}))
+    words = ("run=tiny", f"runs_dir={finished}", "to=fuse")
+    code, out, _ = run(*words, f"output={tmp_path / 'merged.safetensors'}")
+    assert code == 0 and "its evaluation recommends lora_scale=0.75" in out
+    code, out, _ = run(*words, f"output={tmp_path / 'other.safetensors'}", "lora_scale=0.75")
+    assert code == 0 and "recommends" not in out
 
 
 def test_a_file_of_nobody_knows_what_base_is_merged_into_the_one_that_is_named(

@@ -15,7 +15,7 @@ import pytest
 from emote.cli.train import compose_config, main
 from emote.config import Config, problems
 from emote.sweeps import watch
-from emote.sweeps.index import FAILED, FINISHED, STARTED, Index, output_of
+from emote.sweeps.index import FAILED, FINISHED, Index, output_of
 from emote.sweeps.job import work, write_job
 from emote.sweeps.launchers import check_launcher, slurm
 from emote.sweeps.plan import plan
@@ -41,7 +41,7 @@ ENGINES = [pytest.param("joblib", marks=needs("joblib")), pytest.param("ray", ma
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_jobs_of_other_processes_are_the_same_bit_for_bit_and_the_terminal_has_their_begin_and_end(
+def test_jobs_of_other_processes_are_the_same_bit_for_bit_and_the_terminal_has_a_line_for_each(
     name: str, finished: Finished, sweep_words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gpus = ["launcher.gpus=0"] * (name == "ray")
@@ -51,7 +51,7 @@ def test_jobs_of_other_processes_are_the_same_bit_for_bit_and_the_terminal_has_t
     there = adapters(finished.runs)
     assert adapters(tmp_path) == {path: there[path] for path in there if path.endswith("000002")}
     for number, rank in ((1, 2), (2, 4)):
-        assert [line for line in said if line.startswith(f"job {number} of 2 finished")]
+        assert len([line for line in said if line.startswith(f"job {number} of 2 ")]) == 1
         entry = Index(sweep_of(tmp_path)).entries()[number - 1]
         printed = (sweep_of(tmp_path) / output_of(entry.name)).read_text()
         assert f"job {number} of 2: lora.rank={rank}" in printed and "trained to step 2" in printed
@@ -216,11 +216,12 @@ def test_a_state_that_was_known_is_not_told_again(
     directory, _ = written(sweep_words, tmp_path)
     index = Index(directory)
     first, second = index.entries()
-    index.begin(first.words)
+    index.fail(first, ConfigError("before"))
     with watching(index):
         index.begin(second.words)
-    assert index.entries()[0].state == STARTED
-    assert capsys.readouterr().out == "job 2 of 2 begins  (lora.rank=4)\n"
+        index.fail(second, ConfigError("now"))
+    assert index.entries()[0].state == FAILED
+    assert capsys.readouterr().out == "job 2 of 2 failed: now  (lora.rank=4)\n"
 
 
 def test_a_launcher_that_is_misspelt_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

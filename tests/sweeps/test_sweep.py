@@ -20,6 +20,7 @@ from emote.cli.composing import CONF, hydra_over_conf
 from emote.cli.running import jobs_of
 from emote.cli.train import compose_config, main
 from emote.config import Config
+from emote.runs.find import find_run
 from emote.runs.lock import run_lock, wait_for
 from emote.sweeps.index import Index
 from emote.sweeps.plan import Plan, plan
@@ -84,6 +85,8 @@ def test_a_job_that_fails_stops_no_other_and_the_same_words_finish_the_sweep(
     runs, before = tmp_path / "runs", steps.computed
     assert disturbed("raise 2 2") == 1
     told = capsys.readouterr().err
+    assert told.count("RuntimeError: as it was asked") == 4  # a line for each job, and all of them at the end
+    assert "job 1 of 4 failed: RuntimeError: as it was asked  (lora.rank=2 trainer.max_steps=2)" in told
     assert "2 of 4 jobs failed:" in told and "RuntimeError: as it was asked  (" in told
     assert [state for _, state in states(runs)] == ["failed", "finished", "failed", "finished"]
     log = (sweep_of(runs) / "logs" / "001.log").read_text()
@@ -162,6 +165,24 @@ def test_a_fresh_sweep_starts_each_run_again_once(
     assert main([*words, "run.fresh=true"]) == 0
     assert steps.computed - before == 4
     assert len(list(tmp_path.glob("tiny-*.old*"))) == 1
+
+
+def test_a_job_is_one_line_and_at_the_end_stands_what_to_type_next(
+    sweep_words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.replace("=4,2", "=1") for word in sweep_words]
+    assert main([*words, f"run.dir={tmp_path}"]) == 0
+    told = capfd.readouterr().out.splitlines()
+    between = told[2 : told.index("")]
+    assert [line.partition(" finished in ")[0] for line in between] == ["job 1 of 2", "job 2 of 2"]
+    assert all("lora.rank=" in line and "held-out loss" in line for line in between)
+    assert "left" in between[0] and "left" not in between[1]
+    generate, evaluate = (line.split() for line in told[-5:-1] if line.startswith("  emote "))
+    assert generate[1] == "generate" and find_run(generate[2].removeprefix("run=").partition("/")[0], tmp_path)
+    assert evaluate[1] == "evaluate" and evaluate[-1] == f"runs_dir={tmp_path}"
+    assert told[-1] == str(sweep_of(tmp_path) / "report.html")
+    logs = [path.read_text() for path in tmp_path.glob("tiny-*/run.log")]
+    assert len(logs) == 2 and all("trained to step 1" in log for log in logs)
 
 
 def test_what_differs_names_the_runs_of_one_group(

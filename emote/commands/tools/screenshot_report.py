@@ -14,7 +14,7 @@ from emote.cli.keywords import run_command
 from emote.config import key
 from emote.util.errors import ConfigError
 
-WIDTH_PX = 960
+WIDTH_PX = 1100
 
 
 @dataclass

@@ -56,7 +56,7 @@ class LeaveOneOut:
         variance, count = self._variance(), len(self.without)
         if count < 2:
             return Estimate(self.value, None, count)
-        return _student(self.value, variance, count - 1, count)
+        return student(self.value, variance, count - 1, count)
 
     def _variance(self) -> float:
         values_C = np.array(list(self.without.values()), dtype=np.float64)
@@ -116,10 +116,11 @@ def over_runs(figures: Sequence[LeaveOneOut]) -> Estimate:
     total = by_concepts + by_seeds
     below = by_concepts**2 / (concepts - 1) + by_seeds**2 / (seeds - 1)
     freedom = total**2 / below if below else concepts - 1
-    return _student(mean.value, total, freedom, concepts)
+    return student(mean.value, total, freedom, concepts)
 
 
-def _student(value: float, variance: float, freedom: float, concepts: int) -> Estimate:
+def student(value: float, variance: float, freedom: float, concepts: int) -> Estimate:
+    """A mean of this variance with Student's interval. concepts: how many units it is about."""
     from scipy.stats import t  # late: it takes a second
 
     error = variance**0.5

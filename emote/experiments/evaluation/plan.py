@@ -28,16 +28,22 @@ SHARE_HELD_OUT = 0.2  # of a set that is named on the command line
 
 
 @dataclass(frozen=True)
-class Plan:
-    """adapters: what is compared, the first one's set and settings being those of all.
+class Replica:
+    """recipe: what an adapter has in common with those that differ from it by their seed alone. seed: which one."""
 
-    seeds_of: for each adapter what it has in common with those that differ from it by their seed alone; None where
-    nothing is known.
+    recipe: str
+    seed: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """adapters: what is compared, the first one's set and settings being those of all. replicas: what each is a
+    replicate of; None where nothing is known.
     """
 
     options: EvaluateOptions
     adapters: list[Adapter]
-    seeds_of: list[str | None]
+    replicas: list[Replica | None]
     base: Base
     data: DataConfig
     template: str
@@ -117,7 +123,7 @@ def plan_evaluation(options: EvaluateOptions) -> Plan:
     guidance = options.guidance_scale if options.guidance_scale is not None else first.guidance_scale
     output = Path(options.output) if options.output else Path(options.runs_dir) / "evaluations" / _title(adapters)
     return Plan(
-        options, adapters, [_seeds_of(adapter) for adapter in adapters], base, data, template, reference, judge,
+        options, adapters, [_replica(adapter) for adapter in adapters], base, data, template, reference, judge,
         guidance, prompts, output,
     )  # fmt: skip
 
@@ -187,12 +193,14 @@ def _config_beside(adapter: Adapter) -> dict[str, Any]:
     return {}
 
 
-def _seeds_of(adapter: Adapter) -> str | None:
-    """All of the configuration and the step but the seeds: the same for runs that are replicates of each other."""
+def _replica(adapter: Adapter) -> Replica | None:
+    """The recipe is all of the configuration, and the step, but the seeds."""
     config = _config_beside(adapter)
     if not config:
         return None
     kept = {name: config.get(name) for name in ("model", "data", "trainer")}
-    kept["lora"] = {name: value for name, value in (config.get("lora") or {}).items() if name != "seed"}
-    (kept["trainer"] or {}).pop("max_steps", None)
-    return yaml.safe_dump([kept, adapter.file.parent.name], sort_keys=True)
+    lora = config.get("lora") or {}
+    kept["lora"] = {name: value for name, value in lora.items() if name != "seed"}
+    kept["trainer"] = {name: value for name, value in (kept["trainer"] or {}).items() if name != "max_steps"}
+    recipe = yaml.safe_dump([kept, adapter.file.parent.name], sort_keys=True)
+    return Replica(recipe, f"{config.get('seed')}, {lora.get('seed')}")

@@ -14,7 +14,8 @@ from PIL import Image
 from emote.evaluation.images.copies import closest_pairs
 from emote.evaluation.images.jackknife import Estimate
 from emote.evaluation.images.measures import MEASURES, Better, Figures, Measure, shows_copies
-from emote.experiments.evaluation.run import AdapterResult, EvaluationResult, between
+from emote.experiments.evaluation.run import AdapterResult, EvaluationResult, between, between_replicates
+from emote.experiments.evaluation.strength import CurvePoint, Recommended
 from emote.inference.evaluated import FORMAT, evaluation_beside
 from emote.inference.png_metadata import save_png
 from emote.inference.resolve_adapter import ADAPTER_FILE
@@ -28,6 +29,7 @@ from emote.util.markdown import table
 
 PAGE, MARKDOWN, JSON, IMAGES = "report.html", "report.md", "evaluation.json", "report"
 SHOWN, WORST, CLOSEST = 12, 10, 10  # images on sheets
+ROUNDING = 1e-9  # what is nearer to 0 is no figure
 DASH, TO_BASE = "–", "to the base"
 
 
@@ -60,9 +62,16 @@ def as_dict(result: EvaluationResult) -> dict[str, Any]:
                 "runs": group.labels,
                 "figures": {key: figure.as_dict() for key, figure in group.figures.items()},
                 "to_base": {key: figure.as_dict() for key, figure in group.to_base.items()},
+                "recommended": group.recommended.lora_scale if group.recommended else None,
             }
             for group in result.replicates
         ],
+        "between_replicates": {
+            f"{one.label} − {other.label}": {
+                key: figure.as_dict() for key, figure in between_replicates(one, other).items()
+            }
+            for one, other in combinations(result.replicates, 2)
+        },
         "between": {
             f"{one.adapter.label} − {other.adapter.label}": {
                 key: figure.as_dict() for key, figure in between(one, other).items()
@@ -137,18 +146,24 @@ def answers(result: EvaluationResult) -> list[str]:
     ]
     if real < 0.5:
         lines.append("That is little: differences of what is recognised say less about the adapter than they seem to.")
+    replicated = {label for group in result.replicates for label in group.labels}
     for each in result.adapters:
         for key in shows_copies(each.measured, result.plan.drawn_prompts):
             lines.append(
                 f"{each.adapter.label} copies: {each.figures[key].value:.0%} of its images are {COPIED[key]}, more "
                 "than chance gives. Look at the closest pairs."
             )
-        if each.recommended:
-            found = each.recommended
-            lines.append(f"Recommended strength of {each.adapter.label}: {found.lora_scale:g}; {found.reason}.")
-        elif each.curve:
-            lines.append(f"No strength of {each.adapter.label} is shown to bring its images nearer to the real style.")
+        if each.adapter.label not in replicated:
+            lines += _strength(each.adapter.label, each.recommended, each.curve)
+    for group in result.replicates:
+        lines += _strength(group.label, group.recommended, next(iter(group.by_seed.values())).curve)
     return lines
+
+
+def _strength(label: str, found: Recommended | None, curve: Sequence[CurvePoint]) -> list[str]:
+    if found:
+        return [f"Recommended strength of {label}: {found.lora_scale:g}; {found.reason}."]
+    return [f"No strength of {label} is shown to bring its images nearer to the real style."] if curve else []
 
 
 def _rows(result: EvaluationResult) -> tuple[list[str], list[list[str]]]:
@@ -202,6 +217,7 @@ def show_difference(estimate: Estimate, measure: Measure) -> str:
 def number(value: float, measure: Measure) -> str:
     if not np.isfinite(value):
         return DASH
+    value = 0.0 if abs(value) < ROUNDING else value
     shown = f"{value * 100:.0f}" if measure.percent else f"{value:.3g}"
     return shown.replace("-", "−") if shown not in ("-0",) else "0"
 
@@ -226,8 +242,8 @@ def as_document(result: EvaluationResult, images: Path) -> Document:
         Section("Figures", [Text(about), _columns(head, rows, figures)]),
         Section("Difference to the base", [_columns([*head[:1], *_renamed(head)], rows, changes)]),
     ]
-    if len(result.adapters) > 1:
-        sections.append(Section("Between adapters", [_pairs_table(result)]))
+    if pairs := list(_pairs(result)):
+        sections.append(Section("Between adapters", [_differences_table(pairs)]))
     if result.replicates:
         sections.append(Section("Over seeds", list(_replicate_tables(result))))
     if curve := _curve(result):
@@ -256,22 +272,29 @@ ABOUT_CLOSEST = (
 )
 
 
-def _pairs_table(result: EvaluationResult) -> Table:
-    rows = []
+def _pairs(result: EvaluationResult) -> Iterator[tuple[str, dict[str, Estimate]]]:
+    """Differences between adapters, but for those that are replicates: these are compared recipe by recipe."""
+    replicated = {label for group in result.replicates for label in group.labels}
     for one, other in combinations(result.adapters, 2):
-        found = between(one, other)
-        for measure in MEASURES.values():
-            if measure.key in found:
-                text = show_difference(found[measure.key], measure)
-                rows.append([f"{one.label} − {other.label}", measure.title, text])
-    return Table(["", "", "difference"], rows)
+        if not {one.adapter.label, other.adapter.label} <= replicated:
+            yield f"{one.label} − {other.label}", between(one, other)
+
+
+def _differences_table(pairs: Sequence[tuple[str, dict[str, Estimate]]]) -> Table:
+    """A column for each pair."""
+    rows = [
+        [measure.title, *(show_difference(f[measure.key], measure) if measure.key in f else DASH for _, f in pairs)]
+        for measure in MEASURES.values()
+        if any(measure.key in found for _, found in pairs)
+    ]
+    return Table(["", *(name for name, _ in pairs)], rows)
 
 
 def _replicate_tables(result: EvaluationResult) -> Iterator[Block]:
     for group in result.replicates:
         yield Text(
             f"Mean of {len(group.labels)} runs that differ by their seed alone ({', '.join(group.labels)}); intervals "
-            "are about other concepts and other seeds."
+            "are about other concepts and other seeds. None of them is better than another."
         )
         rows = [
             [
@@ -283,6 +306,13 @@ def _replicate_tables(result: EvaluationResult) -> Iterator[Block]:
             if measure.key in group.figures
         ]
         yield Table(["", "mean", "to the base"], rows)
+    pairs = [
+        (f"{one.label} − {other.label}", between_replicates(one, other))
+        for one, other in combinations(result.replicates, 2)
+    ]
+    if pairs:
+        yield Text("Between these, paired by seed, concept, prompt and noise.")
+        yield _differences_table(pairs)
 
 
 def _curve(result: EvaluationResult) -> list[Block]:
@@ -315,9 +345,10 @@ def _curve(result: EvaluationResult) -> list[Block]:
         "high up. The recommended strength is the nearest to the real style of those that keep nine tenths of what "
         "is recognised in the base's images; the score is the harmonic mean of what is kept and the share of the way."
     )
-    svg = draw_curves(lines, "share of the way to the real style", "recognised within five")
+    titles = ("share of the way to the real style", "recognised within five")
+    wide, narrow = (draw_curves(lines, *titles, narrow) for narrow in (False, True))
     head = ["adapter", "strength", "recognised within five", "share of the way", "score"]
-    drawing = Drawing("by-strength.svg", svg, "recognised against in style, by strength")
+    drawing = Drawing("by-strength.svg", wide, "recognised against in style, by strength", narrow)
     return [Text(text), drawing, Table(head, rows)]
 
 

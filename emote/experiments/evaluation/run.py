@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from emote.evaluation.images.jackknife import Estimate, combine, over_runs
 from emote.evaluation.images.judge import ImageJudge
 from emote.evaluation.images.measures import Drawings, Figures, Measured, Measures, against_base, differences
 from emote.experiments.evaluation.plan import Plan
-from emote.experiments.evaluation.strength import CurvePoint, Recommended, recommend
+from emote.experiments.evaluation.strength import CurvePoint, Recommended, mean_curve, recommend
 from emote.imaging.cutout import cut_out
 from emote.inference.drawings import Kept, draw_kept
 from emote.inference.image_generator import ImageGenerator
@@ -42,11 +42,21 @@ class AdapterResult:
 
 @dataclass(frozen=True)
 class Replicates:
-    """Adapters that differ by their seed alone. figures, to_base: means, with intervals over concepts and seeds."""
+    """Adapters that differ by their seed alone, by seed. figures, to_base: means, with intervals over concepts and
+    seeds. recommended: by the mean of their curves, for each of them: one seed's own best strength is luck."""
 
-    labels: list[str]
+    by_seed: dict[str, AdapterResult]
     figures: dict[str, Estimate]
     to_base: dict[str, Estimate]
+    recommended: Recommended | None
+
+    @property
+    def label(self) -> str:
+        return f"{next(iter(self.by_seed.values())).label} and {len(self.by_seed) - 1} more of its seeds"
+
+    @property
+    def labels(self) -> list[str]:
+        return [result.adapter.label for result in self.by_seed.values()]
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ def run_evaluation(plan: Plan) -> EvaluationResult:
         f"{', '.join(adapter.label for adapter in plan.adapters)} on {plan.base.label}: {len(plan.prompts)} concepts, "
         f"{sum(prompt.held_out for prompt in plan.prompts)} of them held out; the judge is {plan.judge.towers}"
     )
-    drawer = _Drawer(image_generator, plan)
+    drawer = Drawer(image_generator, plan)
     measures = Measures(ImageJudge(plan.judge, image_generator.device), plan.reference, cut_out)
     real = measures.real()
     base_drawings, base_drawn = drawer.draw(None, 0.0)
@@ -89,7 +99,9 @@ def run_evaluation(plan: Plan) -> EvaluationResult:
         "images_drawn": drawer.count,
         "peak_memory_bytes": peak_memory_bytes(image_generator.device),
     }
-    return EvaluationResult(plan, measures, real, base, base_drawn, results, _replicates(plan, results), costs)
+    groups = _replicates(plan, results)
+    results = _as_replicates(results, groups)
+    return EvaluationResult(plan, measures, real, base, base_drawn, results, groups, costs)
 
 
 def short_labels(labels: Sequence[str]) -> list[str]:
@@ -99,7 +111,7 @@ def short_labels(labels: Sequence[str]) -> list[str]:
     return next((found for found in (shortest, bare) if len(set(found)) == len(found)), list(labels))
 
 
-class _Drawer:
+class Drawer:
     """Draws what a plan wants of one model, and remembers what that took."""
 
     def __init__(self, image_generator: ImageGenerator, plan: Plan) -> None:
@@ -136,7 +148,7 @@ def _what(adapter: Adapter | None, scale: float) -> str:
     return f"with {adapter.label} at {scale:g}" if adapter and scale else "with the base model"
 
 
-def _curve(plan: Plan, drawer: _Drawer, measures: Measures, adapter: Adapter) -> list[CurvePoint]:
+def _curve(plan: Plan, drawer: Drawer, measures: Measures, adapter: Adapter) -> list[CurvePoint]:
     prompts = plan.curve_prompts()
     concepts, points = [prompt.concept for prompt in prompts], []
     for guidance_scale in plan.options.guidance_scales or [plan.guidance_scale]:
@@ -154,19 +166,39 @@ def _curve(plan: Plan, drawer: _Drawer, measures: Measures, adapter: Adapter) ->
 
 
 def _replicates(plan: Plan, results: Sequence[AdapterResult]) -> list[Replicates]:
-    groups: dict[str, list[AdapterResult]] = {}
-    for result, common in zip(results, plan.seeds_of, strict=True):
-        if common is not None:
-            groups.setdefault(common, []).append(result)
+    groups: dict[str, dict[str, AdapterResult]] = {}
+    for result, replica in zip(results, plan.replicas, strict=True):
+        if replica is not None:
+            groups.setdefault(replica.recipe, {}).setdefault(replica.seed, result)
     return [
         Replicates(
-            [result.adapter.label for result in group],
-            _means([result.figures for result in group]),
-            _means([result.to_base for result in group]),
+            group,
+            _means([result.figures for result in group.values()]),
+            _means([result.to_base for result in group.values()]),
+            recommend(mean_curve([result.curve for result in group.values()])),
         )
         for group in groups.values()
         if len(group) > 1
     ]
+
+
+def _as_replicates(results: Sequence[AdapterResult], groups: Sequence[Replicates]) -> list[AdapterResult]:
+    """Each replicate with the strength that is recommended for all of them."""
+    shared = {id(result): group.recommended for group in groups for result in group.by_seed.values()}
+    return [replace(result, recommended=shared.get(id(result), result.recommended)) for result in results]
+
+
+def between_replicates(one: Replicates, other: Replicates) -> dict[str, Estimate]:
+    """one − other of each figure, paired by seed and concept; seeds that only one of them has take no part."""
+    common = [seed for seed in one.by_seed if seed in other.by_seed]
+    both = [(one.by_seed[seed], other.by_seed[seed]) for seed in common] or list(
+        zip(one.by_seed.values(), other.by_seed.values(), strict=False)
+    )
+    keys = [key for key in one.figures if key in other.figures]
+    return {
+        key: over_runs([combine(lambda a, b: a - b, first.figures[key], second.figures[key]) for first, second in both])
+        for key in keys
+    }
 
 
 def _means(figures: Sequence[Figures]) -> dict[str, Estimate]:

@@ -59,6 +59,23 @@ class Recommended:
     reason: str
 
 
+def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> list[CurvePoint]:
+    """The curves of replicates as one: at each point the means of their figures, concept by concept."""
+    return [
+        CurvePoint(
+            points[0].lora_scale,
+            points[0].guidance_scale,
+            {key: combine(_mean, *(point.figures[key] for point in points)) for key in points[0].figures},
+            points[0].base,
+        )
+        for points in zip(*curves, strict=True)
+    ]
+
+
+def _mean(*values: float) -> float:
+    return sum(values) / len(values)
+
+
 def recommend(points: Sequence[CurvePoint]) -> Recommended | None:
     """Of the points that keep KEPT of what is recognised in the base's images, the nearest to the real style.
 
@@ -84,8 +101,8 @@ def recommend(points: Sequence[CurvePoint]) -> Recommended | None:
     kept, share = f"{chosen.kept.value:.0%}", f"{chosen.share.value:.0%}"
     if enough:
         reason = (
-            f"of the strengths that keep nine tenths of what is recognised in the base's images it is the nearest to "
-            f"the real style: it keeps {kept} and is {share} of the way"
+            f"of the strengths that keep nine tenths of what is recognised in the base's images (within one standard "
+            f"error) it is the nearest to the real style: it keeps {kept} and is {share} of the way"
         )
     else:
         reason = (

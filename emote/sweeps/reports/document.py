@@ -30,11 +30,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG, and the file beside the report that Markdown shows."""
+    """An SVG, and the file beside the report that Markdown shows. narrow: the same for a phone; "" where it fits."""
 
     file: str
     svg: str
     about: str
+    narrow: str = ""
 
 
 @dataclass(frozen=True)

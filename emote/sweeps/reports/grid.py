@@ -1,4 +1,7 @@
-"""Results as a table: a row for each run, called by what sets it apart, a column for each step count."""
+"""Results as a table: a row for each recipe, called by what sets it apart, a column for each step count.
+
+Runs that differ by their seed alone are one row: replicates of each other.
+"""
 
 from __future__ import annotations
 
@@ -8,57 +11,87 @@ from pathlib import Path
 from typing import Any
 
 from emote.evaluation.choosing import Candidate, Choice, choose
-from emote.evaluation.paired import PairedResult, compare
-from emote.sweeps.reports.results import HeldOutLosses, Result
+from emote.evaluation.paired import PairedResult
+from emote.evaluation.replicates import compare_replicates
+from emote.runs.run_folder import title_of
+from emote.sweeps.reports.criteria import Criterion
+from emote.sweeps.reports.results import Result, Scores
 
 ELSEWHERE = ("run.", "logger.", "launcher.", "callbacks.", "hub.", "resume_from", "trainer.max_steps")  # is no recipe
-STEPS = "trainer.max_steps"
+SEEDS = ("seed", "lora.seed")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run. label: in words.  values: of the keys in which the runs differ."""
+    """A recipe. label: in words.  values: of the keys in which the rows differ.  runs: each with its seed, in words."""
 
-    run: Path
     label: str
     values: dict[str, Any]
+    runs: dict[Path, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recipe at a step count: the results of its seeds, finished or not."""
+
+    row: Row
+    step: int
+    results: list[Result]
+
+    @property
+    def finished(self) -> list[Result]:
+        return [result for result in self.results if result.finished]
+
+    def scores(self, criterion: Criterion) -> dict[str, Scores]:
+        """Of each seed that has some."""
+        found = {self.row.runs[result.run]: criterion.read(result) for result in self.finished}
+        return {seed: scores for seed, scores in found.items() if scores}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """rows, steps: in order.  keys: in which the rows differ; `distinct` without those that say the same as another."""
+    """rows, steps: in order.  keys: in which the rows differ; `distinct` without those that say the same as another.
+
+    seeds: the keys by which replicates differ.
+    """
 
     rows: list[Row]
     steps: list[int]
     keys: list[str]
     distinct: list[str]
-    cells: dict[tuple[Path, int], Result]
+    seeds: list[str]
+    by_run: dict[tuple[Path, int], Result]
 
-    def cell(self, row: Row, step: int) -> Result | None:
-        return self.cells.get((row.run, step))
+    @property
+    def replicated(self) -> bool:
+        """Whether a recipe was run with several seeds."""
+        return any(len(row.runs) > 1 for row in self.rows)
+
+    def cell(self, row: Row, step: int) -> Cell:
+        found = [self.by_run.get((run, step)) for run in row.runs]
+        return Cell(row, step, [result for result in found if result])
+
+    def cells(self) -> Iterator[Cell]:
+        """Those with results, row by row."""
+        yield from (cell for row in self.rows for step in self.steps if (cell := self.cell(row, step)).results)
 
     def results(self) -> Iterator[tuple[Row, Result]]:
         for row in self.rows:
-            for step in self.steps:
-                if result := self.cell(row, step):
-                    yield row, result
+            for run in row.runs:
+                for step in self.steps:
+                    if result := self.by_run.get((run, step)):
+                        yield row, result
 
     @property
     def finished(self) -> list[Result]:
         return [result for _, result in self.results() if result.finished]
 
-    @property
-    def comparable(self) -> list[Result]:
-        """Those that were scored on the same held-out images as most."""
-        by_images: dict[tuple[str, ...], list[Result]] = {}
-        for result in self.finished:
-            if result.held_out:
-                by_images.setdefault(result.held_out.names, []).append(result)
-        return max(by_images.values(), key=len, default=[])
+    def label(self, cell: Cell) -> str:
+        return f"{cell.row.label}, {cell.step:,} steps" if len(self.rows) > 1 else f"{cell.step:,} steps"
 
-    def label(self, result: Result) -> str:
-        row = next(row for row in self.rows if row.run == result.run)
-        return f"{row.label}, {result.step:,} steps" if len(self.rows) > 1 else f"{result.step:,} steps"
+    def run_label(self, row: Row, run: Path) -> str:
+        """With the seed where the row has several."""
+        return f"{row.label}, {row.runs[run]}" if len(row.runs) > 1 else row.label
 
 
 def arrange(results: Sequence[Result]) -> Grid:
@@ -72,19 +105,51 @@ def arrange(results: Sequence[Result]) -> Grid:
         for name in names
         if not name.startswith(ELSEWHERE) and len({repr(told[run].get(name)) for run in runs}) > 1
     ]
-    distinct = _distinct(keys, [told[run] for run in runs])
-    runs.sort(key=lambda run: [_order(told[run].get(name)) for name in distinct])
-    labels = [", ".join(_words(name, told[run].get(name)) for name in distinct) or run.name for run in runs]
+    groups = _recipes(runs, told, keys)
+    firsts = [group[0] for group in groups]
+    apart = [key for key in keys if key not in SEEDS and len({repr(told[run].get(key)) for run in firsts}) > 1]
+    if all(len(group) == 1 for group in groups):
+        apart = keys  # runs that have a seed each are told apart by it too
+    distinct = _distinct(apart, [told[run] for run in firsts])
+    groups.sort(key=lambda group: [_order(told[group[0]].get(name)) for name in distinct])
+    labels = [_label(group, told, distinct) for group in groups]
+    seeds = _distinct([key for key in keys if key in SEEDS], [told[run] for run in runs])
     rows = [
         Row(
-            run,
-            label if labels.count(label) == 1 else f"{label} ({run.name})",
-            {name: told[run].get(name) for name in keys},
+            label if labels.count(label) == 1 else f"{label} ({group[0].name})",
+            {name: told[group[0]].get(name) for name in keys if name not in SEEDS or len(group) == 1},
+            {run: ", ".join(_words(name, told[run].get(name)) for name in seeds) or run.name for run in group},
         )
-        for run, label in zip(runs, labels, strict=True)
+        for group, label in zip(groups, labels, strict=True)
     ]
-    cells = {(result.run, result.step): result for result in results}
-    return Grid(rows, sorted({result.step for result in results}), keys, distinct, cells)
+    by_run = {(result.run, result.step): result for result in results}
+    return Grid(rows, sorted({result.step for result in results}), keys, distinct, seeds, by_run)
+
+
+def _recipes(runs: Sequence[Path], told: dict[Path, dict[str, Any]], keys: Sequence[str]) -> list[list[Path]]:
+    """Runs that differ by their seeds alone (and by what they are called), together.
+
+    Two of the same seed are no replicates, whatever sets them apart (other images, another revision): these stand
+    alone.
+    """
+
+    def value(run: Path, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(repr(told[run].get(name)) for name in names)
+
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for run in runs:
+        found.setdefault(value(run, [key for key in keys if key not in (*SEEDS, "name")]), []).append(run)
+    groups = []
+    for group in found.values():
+        ordered = sorted(group, key=lambda run: [_order(told[run].get(name)) for name in SEEDS])
+        alike = len({value(run, SEEDS) for run in ordered}) < len(ordered)
+        groups += [[run] for run in ordered] if alike else [ordered]
+    return groups
+
+
+def _label(group: Sequence[Path], told: dict[Path, dict[str, Any]], distinct: Sequence[str]) -> str:
+    words = ", ".join(_words(name, told[group[0]].get(name)) for name in distinct)
+    return words or (group[0].name if len(group) == 1 else title_of(group[0].name))
 
 
 def _known(run: Path, results: Sequence[Result]) -> dict[str, Any]:
@@ -100,7 +165,7 @@ def _distinct(keys: Sequence[str], told: Sequence[dict[str, Any]]) -> list[str]:
     """Without the keys that part the runs as an earlier one does: lora.alpha follows lora.rank."""
     seen: set[tuple[int, ...]] = set()
     kept = []
-    for name in sorted(keys, key=lambda key: key == "name"):
+    for name in sorted(keys, key=lambda key: (key == "name", key in SEEDS)):
         texts = [repr(values.get(name)) for values in told]
         parts = tuple(texts.index(text) for text in texts)
         if parts not in seen:
@@ -116,42 +181,75 @@ def _order(value: Any) -> tuple[int, float, str]:
 
 def _words(key: str, value: Any) -> str:
     shown = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
-    return f"{key.split('.')[-1].replace('_', ' ')} {shown}"
+    called = "adapter seed" if key == "lora.seed" else key.split(".")[-1].replace("_", " ")
+    return f"{called} {shown}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Held-out losses of the results that were scored alike. to_best: None for the best itself."""
+    """The cells that were scored on the same images. to_best: None for the best itself.
 
+    Only those with as many seeds as any take part in the choice: one seed among several may be a lucky one.
+    """
+
+    criterion: Criterion
     choice: Choice
-    results: list[Result]
+    cells: list[Cell]
     to_base: list[PairedResult]
     to_best: list[PairedResult | None]
+    seeds: int
 
     @property
-    def best(self) -> Result:
-        return self.results[self.choice.best]
+    def best(self) -> Cell:
+        return self.cells[self.choice.best]
 
     @property
-    def smallest(self) -> Result:
-        return self.results[self.choice.smallest]
+    def smallest(self) -> Cell:
+        return self.cells[self.choice.smallest]
+
+    def by_seed(self, cell: Cell) -> dict[str, tuple[float, ...]]:
+        """The adapters' figures of each image, by seed."""
+        return {seed: scores.final for seed, scores in cell.scores(self.criterion).items()}
 
 
-def compare_all(results: Sequence[Result]) -> Comparison | None:
-    """None where no result has held-out losses. Small is few parameters of the adapter, then few steps."""
-    pairs = [(result, result.held_out) for result in results if result.held_out]
-    if not pairs:
+def compare_all(cells: Sequence[Cell], criterion: Criterion) -> Comparison | None:
+    """None where no cell has such figures. Small is few parameters of the adapter, then few steps."""
+    cells = _alike(cells, criterion)
+    if not cells:
         return None
-    concepts = pairs[0][1].concepts
-    size = [(float(result.summary["adapter"]["parameters"]), float(result.step)) for result, _ in pairs]
-    choice = choose([Candidate(losses.final, size[i]) for i, (_, losses) in enumerate(pairs)], concepts)
-    best: HeldOutLosses = pairs[choice.best][1]
+    scores = [cell.scores(criterion) for cell in cells]
+    concepts = next(iter(scores[0].values())).concepts
+    finals: list[dict[str, Sequence[float]]] = [{seed: own.final for seed, own in s.items()} for s in scores]
+    bases: list[dict[str, Sequence[float]]] = [{seed: own.base for seed, own in s.items()} for s in scores]
+    most = max(map(len, scores))
+    chosen = [number for number, own in enumerate(scores) if len(own) == most]
+    choice = choose([_candidate(cells[number], finals[number], criterion) for number in chosen], concepts)
+    best = chosen[choice.best]
     return Comparison(
-        choice,
-        [result for result, _ in pairs],
-        [compare(losses.base, losses.final, concepts) for _, losses in pairs],
+        criterion,
+        Choice(best, chosen[choice.smallest], [chosen[number] for number in choice.within]),
+        cells,
+        [compare_replicates(base, final, concepts) for base, final in zip(bases, finals, strict=True)],
         [
-            None if number == choice.best else compare(best.final, losses.final, concepts)
-            for number, (_, losses) in enumerate(pairs)
+            None if number == best else compare_replicates(finals[best], final, concepts)
+            for number, final in enumerate(finals)
         ],
+        most,
     )
+
+
+def _candidate(cell: Cell, finals: dict[str, Sequence[float]], criterion: Criterion) -> Candidate:
+    low = {seed: [criterion.sign * value for value in values] for seed, values in finals.items()}
+    return Candidate(low, (float(cell.finished[0].summary["adapter"]["parameters"]), float(cell.step)))
+
+
+def _alike(cells: Sequence[Cell], criterion: Criterion) -> list[Cell]:
+    """Those whose results were scored on the same images as most; of each the results that were."""
+    by_images: dict[tuple[str, ...], list[Result]] = {}
+    for cell in cells:
+        for result in cell.finished:
+            if scores := criterion.read(result):
+                by_images.setdefault(scores.names, []).append(result)
+    most = max(by_images.values(), key=len, default=[])
+    kept = [Cell(cell.row, cell.step, [result for result in cell.finished if result in most]) for cell in cells]
+    return [cell for cell in kept if cell.results]

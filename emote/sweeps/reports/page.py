@@ -15,6 +15,7 @@ from PIL import Image
 from emote.sweeps.reports.document import Block, Code, Document, Drawing, Sheet, Table, Text
 
 STYLE = Path(__file__).with_name("style.css")
+MOST_COLUMNS = {"long": 4, "dense": 9, "list": 14}  # of a table on a phone, of one in usual letters, of any
 OPEN_SHEETS = 2  # the others are a click away
 LARGEST_PX = 256  # a side; larger images are shown smaller, and lie in their run's directory as they were drawn
 
@@ -42,10 +43,17 @@ def _blocks(blocks: list[Block]) -> Iterator[str]:
         elif isinstance(block, Table):
             yield _table(block)
         elif isinstance(block, Drawing):
-            yield f"<figure>{block.svg}</figure>"
+            yield from _drawing(block)
         else:
             sheets += 1
             yield _sheet(block, sheets <= OPEN_SHEETS)
+
+
+def _drawing(drawing: Drawing) -> Iterator[str]:
+    if drawing.narrow:
+        yield f'<figure class="at-wide">{drawing.svg}</figure><figure class="at-narrow">{drawing.narrow}</figure>'
+    else:
+        yield f"<figure>{drawing.svg}</figure>"
 
 
 def _inline(text: str) -> str:
@@ -53,18 +61,26 @@ def _inline(text: str) -> str:
 
 
 def _table(table: Table) -> str:
+    """Where a table of many columns does not fit it is a list: each cell then says what its column is called."""
     head = "".join(f"<th>{_inline(text)}</th>" for text in table.head)
     rows = []
     for number, row in enumerate(table.rows):
         shades = table.shades[number] if table.shades else [None] * len(row)
         cells = []
-        for text, shade in zip(row, shades, strict=True):
+        for name, text, shade in zip(table.head, row, shades, strict=True):
             style = "" if shade is None else f' class="heat" style="--shade:{shade * 100:.0f}%"'
-            cells.append(f"<td{style}>{_inline(text)}</td>")
+            cells.append(f'<td{style} data-name="{escape(_plain(name))}">{_inline(text)}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
+    kinds = [name for name, most in MOST_COLUMNS.items() if len(table.head) > most]
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>' + "\n".join(rows) + "</tbody></table></div>"
+        f'<table class="{" ".join(kinds)}"><thead><tr>{head}</tr></thead>\n<tbody>'
+        + "\n".join(rows)
+        + "</tbody></table>"
     )
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
 
 
 def _sheet(sheet: Sheet, is_open: bool) -> str:
@@ -72,17 +88,17 @@ def _sheet(sheet: Sheet, is_open: bool) -> str:
     rows = []
     for label, files in sheet.rows:
         cells = (
-            f'<td><img src="{_image(file)}" alt="{escape(f"{label}, {column}")}"></td>'
+            f'<td data-name="{escape(column)}"><img src="{_image(file)}" alt="{escape(f"{label}, {column}")}"></td>'
             if file
-            else '<td class="empty"></td>'
+            else f'<td class="empty" data-name="{escape(column)}"></td>'
             for column, file in zip(sheet.columns, files, strict=True)
         )
         rows.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
     return (
         f"<details{' open' if is_open else ''}><summary>{escape(sheet.title)}</summary>"
-        f'<div class="wide"><table class="sheet"><thead><tr><th></th>{head}</tr></thead>\n<tbody>'
+        f'<table class="sheet" style="--columns:{len(sheet.columns)}"><thead><tr><th></th>{head}</tr></thead>\n<tbody>'
         + "\n".join(rows)
-        + "</tbody></table></div></details>"
+        + "</tbody></table></details>"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,12 @@ from emote.util.errors import ConfigError
 from emote.util.hints import nearest
 
 ADAPTER = "pytorch_lora_weights.safetensors"
+WITHIN = 5  # guesses
 
 
 @dataclass(frozen=True)
-class HeldOutLosses:
-    """Of each held-out image, by the base model and by the adapter: a run's validation.csv."""
+class Scores:
+    """Of each image, by the base model and by the adapter: the rows of a run's validation.csv or images.csv."""
 
     names: tuple[str, ...]
     concepts: tuple[str, ...]
@@ -57,18 +58,31 @@ class Result:
         return RunFolder(self.run).summary(self.step)
 
     @cached_property
-    def held_out(self) -> HeldOutLosses | None:
-        """None where nothing was held out, or where it is not finished."""
-        file = self.path / "validation.csv"
+    def held_out(self) -> Scores | None:
+        """Losses. None where nothing was held out, or where it is not finished."""
+        return self._scores("validation.csv", "base_loss", "final_loss", float)
+
+    @cached_property
+    def recognised(self) -> Scores | None:
+        """1 for an image that the judge names within five guesses, else 0. None where no images were judged."""
+        return self._scores("images.csv", "base_rank", "final_rank", lambda rank: float(float(rank) <= WITHIN))
+
+    @cached_property
+    def usable(self) -> Scores | None:
+        """1 for an image that a pack can take, else 0. None where no images were judged."""
+        return self._scores("images.csv", "base_usable", "final_usable", float)
+
+    def _scores(self, name: str, base: str, final: str, read: Callable[[str], float]) -> Scores | None:
+        file = self.path / name
         if not self.finished or not file.exists():
             return None
         with open(file, newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-        return HeldOutLosses(
+        return Scores(
             tuple(row["name"] for row in rows),
             tuple(row["concept"] for row in rows),
-            tuple(float(row["base_loss"]) for row in rows),
-            tuple(float(row["final_loss"]) for row in rows),
+            tuple(read(row[base]) for row in rows),
+            tuple(read(row[final]) for row in rows),
         )
 
     @cached_property

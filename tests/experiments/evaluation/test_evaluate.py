@@ -66,6 +66,37 @@ def test_every_figure_is_there_for_the_base_and_each_adapter(told: dict[str, Any
     assert told["prompts"] == 8 and told["held_out_prompts"] == 4
 
 
+def test_seeds_are_replicates_and_recipes_are_compared_seed_by_seed(
+    judge: Path, told: dict[str, Any], tmp_path: Path, tiny_sd: Path, images: Path
+) -> None:
+    data = default_data() | {
+        "source": "folder", "path": str(images), "resolution": 32, "caption": "An emoji of {text}", "held_out": 0.3
+    }  # fmt: skip
+    names = {}
+    for letter, (recipe, seed, strength) in zip(
+        "abcd", [("slow", 1, 0.1), ("slow", 2, 0.15), ("fast", 1, 0.3), ("fast", 2, 0.4)], strict=True
+    ):
+        names[recipe, seed] = f"{recipe}-{letter * 12}"
+        recipe_of = {"learning_rate": 1.0 if recipe == "slow" else 2.0, "max_steps": seed}  # how far is no recipe
+        write_step(tmp_path / names[recipe, seed], 10, tiny_sd, strength, data=data, trainer=recipe_of, seed=seed,
+                   lora={"rank": 4, "seed": seed})  # fmt: skip
+    page = evaluate(
+        options(tmp_path, judge, told["cache"], runs=list(names.values()), lora_scales=[1.0], curve_prompts=4)
+    )
+    found = json.loads((page.parent / "evaluation.json").read_text())
+    slow, fast = found["replicates"]
+    assert slow["runs"] == [f"{names['slow', seed]}/10" for seed in (1, 2)]
+    own = [found["adapters"][run]["figures"]["style_mmd2"]["value"] for group in (slow, fast) for run in group["runs"]]
+    assert slow["figures"]["style_mmd2"]["value"] == pytest.approx(sum(own[:2]) / 2)
+    (between,) = found["between_replicates"].values()
+    assert between["style_mmd2"]["value"] == pytest.approx((own[0] + own[1] - own[2] - own[3]) / 2)
+    assert between["style_mmd2"]["interval_95"] is not None
+    strengths = [(found["adapters"][run]["recommended"] or {}).get("lora_scale") for run in slow["runs"]]
+    assert strengths == [slow["recommended"]] * 2  # one for all of its seeds
+    text = page.read_text(encoding="utf-8")
+    assert "<h2>Over seeds</h2>" in text and "and 1 more of its seeds" in text
+
+
 def test_what_differs_more_from_the_base_has_drifted_further(told: dict[str, Any]) -> None:
     weak, strong = (told["adapters"][name]["figures"]["drift"]["value"] for name in sorted(told["adapters"])[::-1])
     assert 0 < weak < strong

@@ -39,7 +39,7 @@ def test_a_job_that_has_not_begun_has_its_place() -> None:
     )
     assert [row.label for row in grid.rows] == ["rank 2", "rank 4"] and grid.steps == [20, 40]
     assert grid.keys == ["lora.rank", "lora.alpha"]
-    assert [r.state if (r := grid.cell(row, 40)) else None for row in grid.rows] == ["waiting", None]
+    assert [[result.state for result in grid.cell(row, 40).results] for row in grid.rows] == [["waiting"], []]
 
 
 def test_two_keys_make_a_label_of_both_and_equal_labels_are_told_apart() -> None:
@@ -50,6 +50,41 @@ def test_two_keys_make_a_label_of_both_and_equal_labels_are_told_apart() -> None
     ]  # fmt: skip
     same = arrange([result("tiny-1", 20, lora__rank=2), result("tiny-2", 20, lora__rank=2)])  # other images
     assert [row.label for row in same.rows] == ["tiny-1", "tiny-2"]
+
+
+def test_runs_that_differ_by_their_seed_alone_are_one_row() -> None:
+    results = [
+        result(f"{rank}-{seed}", step, lora__rank=rank, lora__alpha=float(rank), seed=seed, lora__seed=seed)
+        for rank in (4, 2)
+        for seed in (3, 1, 2)
+        for step in (20, 40)
+    ]
+    grid = arrange(results)
+    assert [(row.label, list(row.runs.values())) for row in grid.rows] == [
+        (f"rank {rank}", ["seed 1", "seed 2", "seed 3"]) for rank in (2, 4)
+    ]
+    assert grid.replicated and len(grid.cell(grid.rows[0], 20).results) == 3
+    assert [grid.run_label(row, run) for row in grid.rows for run in row.runs][:2] == [
+        "rank 2, seed 1",
+        "rank 2, seed 2",
+    ]
+    alone = arrange([r for r in results if r.values["lora.rank"] == 2])
+    assert [row.label for row in alone.rows] == ["2"]  # what the runs are called
+
+
+def test_seeds_of_the_adapter_alone_and_names_that_say_the_seed_make_replicates_too() -> None:
+    of_adapter = arrange([result(f"a-{n}", 20, seed=1, lora__seed=n, lora__rank=2) for n in (7, 8)])
+    assert [list(row.runs.values()) for row in of_adapter.rows] == [["adapter seed 7", "adapter seed 8"]]
+    named = arrange([result(f"s{n}-{n}", 20, seed=n, name=f"s{n}", lora__rank=2) for n in (7, 8)])
+    assert [list(row.runs.values()) for row in named.rows] == [["seed 7", "seed 8"]]
+
+
+def test_two_runs_of_one_seed_are_no_replicates_and_other_recipes_have_seeds_of_their_own() -> None:
+    twice = arrange([result(f"tiny-{n}", 20, seed=n % 2, lora__rank=2) for n in range(3)])  # other images, say
+    assert len(twice.rows) == 3 and not twice.replicated
+    assert len({row.label for row in twice.rows}) == 3
+    apart = arrange([result("a", 20, seed=1, lora__rank=2), result("b", 20, seed=2, lora__rank=4)])
+    assert [row.label for row in apart.rows] == ["rank 2", "rank 4"] and not apart.replicated
 
 
 def test_every_line_is_drawn_with_its_points_and_named() -> None:

@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 
 from emote.sweeps.index import FILE
-from emote.sweeps.reports.report import write_report
+from emote.sweeps.reports.document import Code, Document, Drawing, Section, Sheet, Table
+from emote.sweeps.reports.drawing import Bar, Line, draw_curves
+from emote.sweeps.reports.page import as_page
+from emote.sweeps.reports.report import short, write_report
 from emote.sweeps.reports.results import find
 from emote.util.errors import ConfigError
 from tests.conftest import ROOT
@@ -99,12 +102,12 @@ def test_a_half_finished_sweep_has_a_report(finished: Finished, tmp_path: Path) 
     assert Cells(page).rows == rows_of_markdown(markdown)
     head, first, second = Cells(page).rows[:3]
     assert head[1:] == ["2 steps", "4 steps"] and first[2] == "waiting" and second[1:] == ["started", "waiting"]
-    assert report.short()[-1] == "3 jobs are not finished; this may change."
+    assert short(report)[-1] == "3 jobs are not finished; this may change."
 
     for job in index["jobs"]:
         job["state"] = "waiting"
     (directory / FILE).write_text(json.dumps(index))
-    assert write_report([directory], directory).short() == ["no job has finished yet"]
+    assert short(write_report([directory], directory)) == ["no job has finished yet"]
     assert "0 of 4 jobs are finished" in both(directory)[1]
 
 
@@ -137,6 +140,24 @@ def test_a_report_without_held_out_images_shows_the_images(finished: Finished, t
     assert page.count("<img ") == 2 * 3
 
 
+BEYOND_THE_WINDOW = """() => [...document.querySelectorAll('main *:not(svg *)')].filter(e => {
+    const isCut = e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible'
+    return e.getClientRects().length && (isCut || e.getBoundingClientRect().right > innerWidth)
+}).map(e => e.outerHTML.slice(0, 80))"""
+COLLIDING = """() => [...document.querySelectorAll('figure svg')].filter(s => s.getClientRects().length).flatMap(s => {
+    const texts = [...s.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()])
+    return texts.flatMap(([a, r], i) => texts.slice(i + 1)
+        .filter(([b, q]) => r.left < q.right && q.left < r.right && r.top < q.bottom && q.top < r.bottom)
+        .map(([b]) => `${a} over ${b}`))})"""
+
+
+def check_fits(page: Any) -> None:
+    """Nothing is cut or beyond the window, and no label of a drawing lies on another."""
+    assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert page.evaluate(BEYOND_THE_WINDOW) == []
+    assert page.evaluate(COLLIDING) == []
+
+
 @pytest.mark.parametrize("width_px", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_opens_in_a_browser_and_asks_for_nothing(
@@ -153,8 +174,30 @@ def test_the_page_opens_in_a_browser_and_asks_for_nothing(
     assert [address for address in asked if not address.startswith("data:")] == [url] and said == []
     assert page.locator("script").count() == 0
     assert page.eval_on_selector_all("img", "all => all.map(i => i.naturalWidth)") == [32] * (2 * 3)
-    assert page.locator(".heat").count() == 4 and page.locator("figure svg").count() == 1
-    assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert page.locator(".heat").count() == 4 and page.locator("figure svg:visible").count() == 1
+    check_fits(page)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
+    page.close()
+
+
+@pytest.mark.parametrize("width_px", [390, 1280])
+def test_many_long_names_fit_the_window_too(browser: Any, tmp_path: Path, width_px: int) -> None:
+    label = "rank {}, learning rate 0.000{}, targets attention_ff, variant rslora"
+    lines = [
+        Line(label.format(n, n), [(0, 0), (15000, -0.01 * n)], [Bar(15000, -0.01 * n, (-0.3, 0))]) for n in range(9)
+    ]
+    steps = [1000 * step for step in range(1, 13)]
+    head = ["run", *(f"{step:,} steps" for step in steps)]
+    row = ["0.12345 ± 0.00123 (−12.34%), 2 of 3 seeds ◆"] * len(steps)
+    table = Table(head, [[label.format(n, n), *row] for n in range(9)], [[None, *[0.5] * len(steps)]] * 9)
+    narrow = draw_curves(lines, "optimizer steps", "loss", narrow=True)
+    drawing = Drawing("a.svg", draw_curves(lines, "optimizer steps", "loss"), "", narrow)
+    sheet = Sheet("a.png", "a prompt", head, [(label.format(n, n), [None] * len(head)) for n in range(2)])
+    path = tmp_path / "page.html"
+    path.write_text(as_page(Document("Sweep " + "a" * 60, [Code("python train.py " + "b" * 200)],
+                                     [Section("All", [table, drawing, sheet])])))  # fmt: skip
+    page = browser.new_page(viewport={"width": width_px, "height": 800})
+    page.goto(path.as_uri())
+    check_fits(page)
     page.close()
