@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emote.config import Config
+from emote.runs.damage import Damaged
 from emote.runs.environment import reset_peak_memory
 from emote.runs.lock import wait_for
 from emote.runs.run_folder import RunFolder
@@ -138,8 +139,12 @@ def print_end(job: Job, directory: Path, failure: Exception | None) -> None:
 def finished_line(entry: Entry, entries: Sequence[Entry], run: Path) -> str:
     """What there is to say of a job that is finished: how long it took, its loss, and how long the rest will take."""
     took = f" in {readable_seconds(entry.seconds)}" if entry.seconds else ""
-    told = RunFolder(run).summary(entry.step)["validation_loss"]
-    loss = f", held-out loss {told['final']:.5f} ({percent(told['relative'])})" if told["final"] is not None else ""
+    try:
+        told = RunFolder(run).summary(entry.step).get("validation_loss") or {}
+    except Damaged:
+        told = {}  # `emote runs` says it
+    final = told.get("final")
+    loss = f", held-out loss {final:.5f} ({percent(told['relative'])})" if final is not None else ""
     return f"job {entry.number} of {len(entries)} finished{took}: {entry.label}{loss}{_time_left(entries)}"
 
 

@@ -81,6 +81,7 @@ def jobs(
     monkeypatch.setattr(sweep, "run", run)
     monkeypatch.setattr(sweep, "write_report", lambda *_: None)
     monkeypatch.setattr(sweep, "print_report", lambda _: None)
+    monkeypatch.setattr(sweep, "next_commands", lambda *_: [])
     monkeypatch.setattr(sweep, "log_report", lambda *_: None)
     monkeypatch.setattr(plan, "identify", lambda config, _: types.SimpleNamespace(folder=folder(config)))
     monkeypatch.setattr(plan, "is_delivered", lambda path, _: path.exists())
@@ -224,7 +225,7 @@ def test_a_wrong_value_under_a_wrong_name_is_told_too(told: Told) -> None:
 
 def test_what_only_follows_from_a_mistake_is_not_told(told: Told) -> None:
     assert told("data=folder", "dta.path=images") == ["unknown key dta.path; did you mean data.path?"]
-    assert told("model=minni", "data.resolution=60") == [
+    assert told("model=minni", "data.resolution=64") == [
         "model must be one of mini, sd15, sdxl, got minni; did you mean mini?"
     ]
 

@@ -54,7 +54,7 @@ def test_a_folder_keeps_its_captions_and_a_recipe_its_rate(
     files("trainer/fast", "defaults:\n  - default\n  - _self_\nlearning_rate: 0.01\n")
     where = f'hydra.searchpath=["file://{tmp_path / "mine"}"]'
     config = composer.compose([where, "experiment=quickstart", "trainer=fast"])
-    assert (config.trainer.learning_rate, config.trainer.max_steps) == (0.01, 600)  # inherited: the experiment's
+    assert (config.trainer.learning_rate, config.trainer.max_steps) == (0.01, 200)  # inherited: the experiment's
 
 
 def test_a_typed_key_stands_before_a_typed_option_and_the_twin_stays_small(composer: Composer) -> None:
