@@ -173,7 +173,8 @@ def test_a_job_is_one_line_and_at_the_end_stands_what_to_type_next(
     words = [word.replace("=4,2", "=1") for word in sweep_words]
     assert main([*words, f"run.dir={tmp_path}"]) == 0
     told = capfd.readouterr().out.splitlines()
-    between = told[2 : told.index("")]
+    warned, *between = told[2 : told.index("")]
+    assert warned.startswith("warning: trainer.schedule=cosine ends at")  # of both jobs, and said once
     assert [line.partition(" finished in ")[0] for line in between] == ["job 1 of 2", "job 2 of 2"]
     assert all("lora.rank=" in line and "held-out loss" in line for line in between)
     assert "left" in between[0] and "left" not in between[1]
