@@ -16,6 +16,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,14 +159,8 @@ def _to(config: Config, steps: int, runs_dir: Path) -> Config:
 
 def _quietly(work: Callable[[], Path]) -> tuple[Path, str]:
     """Return what `work` returns, and what it printed."""
-    from emote.util.console import console
-
-    output, before = io.StringIO(), console.file
-    console.file = output
-    try:
+    with redirect_stdout(io.StringIO()) as output:
         return work(), output.getvalue()
-    finally:
-        console.file = before
 
 
 if __name__ == "__main__":
