@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,13 @@ NAME = "smoke-0123456789ab"
 Wanting = Callable[[Path | str], Config]
 
 
+def checkpoint(step: int) -> bytes:
+    """A sound one, as torch packs it: a zip."""
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        archive.writestr(zipfile.ZipInfo("step"), str(step))
+    return file.getvalue()
+
+
 @pytest.fixture
 def there(tmp_path: Path) -> RunFolder:
     """A run that stands at step 4, with checkpoints of 2 and 4."""
@@ -33,7 +42,7 @@ def there(tmp_path: Path) -> RunFolder:
         folder.metrics.append(row)
     for step in (2, 4):
         folder.checkpoint(step).parent.mkdir(exist_ok=True)
-        folder.checkpoint(step).write_bytes(b"checkpoint %d" % step)
+        folder.checkpoint(step).write_bytes(checkpoint(step))
         folder.best_adapter(step).parent.mkdir(exist_ok=True)
         folder.best_adapter(step).write_bytes(b"adapter %d" % step)
     write_json(folder.root / "arithmetic.json", {"mixed": False})
@@ -61,7 +70,7 @@ def test_the_last_checkpoint_up_to_a_step_is_kept_with_its_rows_and_the_best_ada
     }  # fmt: skip
     assert [row["step"] for row in RunFolder(kept).metrics.rows()] == [1, 2]
     there.checkpoint(2).unlink()
-    assert (kept / "checkpoints" / "000002.ckpt").read_bytes() == b"checkpoint 2"  # pruning does not take it away
+    assert (kept / "checkpoints" / "000002.ckpt").read_bytes() == checkpoint(2)  # pruning does not take it away
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_keep(there: RunFolder) -> None:
@@ -72,7 +81,7 @@ def test_a_directory_of_a_run_or_what_was_pushed_of_it_is_brought_over(
     there: RunFolder, here: RunFolder, wanting: Wanting, tmp_path: Path
 ) -> None:
     fetch_run(wanting(there.root), here, NAME)
-    assert here.latest_checkpoint(at_most=99) == 4 and here.checkpoint(4).read_bytes() == b"checkpoint 4"
+    assert here.latest_checkpoint(at_most=99) == 4 and here.checkpoint(4).read_bytes() == checkpoint(4)
     assert [row["step"] for row in here.metrics.rows()] == [1, 2, 3, 4]
     keep_for_resume(there, 3, NAME)
     downloaded = RunFolder(tmp_path / "third" / NAME)
@@ -84,7 +93,7 @@ def test_a_machine_that_is_further_goes_on_with_its_own(
     there: RunFolder, here: RunFolder, wanting: Wanting, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here.checkpoint(5).parent.mkdir(parents=True)
-    here.checkpoint(5).write_bytes(b"mine")
+    here.checkpoint(5).write_bytes(checkpoint(5))
     fetch_run(wanting(there.root), here, NAME)
     assert here.checkpoint_steps() == [5]
     assert "is at step 4, and this machine at step 5: going on with its own" in capsys.readouterr().out

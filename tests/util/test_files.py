@@ -172,7 +172,8 @@ def test_where_room_is_made_it_is_written_after_all(
     monkeypatch.setattr(logging.getLogger("emote"), "propagate", True)
     patiently(lambda: write_text(tmp_path / "file", "new"))
     assert (tmp_path / "file").read_text() == "new"
-    assert [record.message.split(":")[0] for record in caplog.records] == ["waiting up to 10 minutes for room"]
+    records = {id(record): record.message.split(":")[0] for record in caplog.records}  # one may be heard twice
+    assert list(records.values()) == ["waiting up to 10 minutes for room"]
     left[0] = 10
     with pytest.raises(NoRoom):
         patiently(lambda: write_text(tmp_path / "other", "new"), for_s=0.0)
