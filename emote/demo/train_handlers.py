@@ -42,7 +42,7 @@ class TrainHandlers:
         words = [f"experiment={next(iter(BASES.values()))}", *data_words(session.upload, trigger), *self.more]
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "emote", "data", "check", *words, f"out={out}"],
+                [sys.executable, "-m", "emote", "data", "check", *words, f"output={out}"],
                 capture_output=True, text=True, errors="replace", timeout=LOOKING_S, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
