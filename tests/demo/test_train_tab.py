@@ -50,6 +50,7 @@ def open_train_tab(demo: Demo, browser: Any, width_px: int, height_px: int) -> A
     return page
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_model_that_draws_while_pages_come_and_go(
     demo: Demo, browser: Any, images: Path, runs: Path
 ) -> None:
