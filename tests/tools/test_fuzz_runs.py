@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from emote.tools import fuzz_runs, kill_runs
 
 
 @pytest.fixture(scope="module")
 def sound(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> fuzz_runs.Sound:
+    torch.set_num_threads(1)  # as in the tests: bits depend on it
     words = [f"model.path={tiny_sd}", "model.resolution=32"]
     return fuzz_runs.make_sound(tmp_path_factory.mktemp("sound"), words)
 
