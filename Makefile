@@ -64,7 +64,7 @@ FLOOR_TESTS := tests/lora tests/models tests/diffusion tests/inference tests/tes
 
 test-floors: .venv/diffusers-0.34/installed ## the oldest diffusers, transformers, peft, Lightning, Hydra that will do
 	OLDER_DIFFUSERS=.venv/diffusers-0.34/$(notdir $(BIN))/python \
-	  $(FLOORS)/python -m pytest -n auto -m 'not slow and not gpu' $(FLOOR_TESTS)
+	  $(FLOORS)/python -m pytest -n auto -m 'not slow' $(FLOOR_TESTS)
 
 lint: .venv/installed ## ruff and mypy
 	$(BIN)/ruff check .
