@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from emote.runs.damage import Damaged, read_state
 from emote.runs.metrics_file import Row
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
@@ -100,9 +100,9 @@ class Training:
     def state(self) -> State | None:
         """Return how the last training stands; None where there was none."""
         try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
+            note = read_state(self._note)
             words, steps, run = list(map(str, note["words"])), int(note["steps"]), note["run"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (Damaged, ValueError, KeyError, TypeError):
             return None
         code = self._process.poll() if self._process else None
         said = errors = ""

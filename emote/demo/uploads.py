@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from emote.data.reading.files import DAMAGED
 from emote.util.errors import ConfigError
+from emote.util.files import hash_rest
 from emote.util.units import readable_bytes
 
 FOLDER = "uploads"  # in the directory of the runs
@@ -44,7 +45,7 @@ def keep_upload(files: Sequence[Path], runs_dir: Path) -> Path:
     if zips:
         check_zip(zips[0])
         with open(zips[0], "rb") as file:
-            place = root / f"{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.zip"
+            place = root / f"{hash_rest(file, hashlib.sha256())[:16]}.zip"
         with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary:
             shutil.copyfile(zips[0], Path(temporary, "zip")).replace(place)
         return place

@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from emote.config import ModelConfig
 from emote.inference.evaluated import evaluation_beside, read_evaluation
+from emote.lora.layer_names import PEFT_FILE
 from emote.models.presets import find_base, model_named
 from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
 from emote.runs.run_folder import RunFolder
@@ -24,7 +25,6 @@ from emote.util.files import hash_rest, read_tensor_header
 from emote.util.hints import did_you_mean, nearest
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
-PEFT_FILE = "adapter_model.safetensors"
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # of what somebody means as a file
 CONFIG_FILE = "config.yaml"
 BEST = "best-at-step-"  # a folder in a step's, with the adapter that had the lowest held-out loss

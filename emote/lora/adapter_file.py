@@ -22,14 +22,24 @@ from safetensors import SafetensorError, safe_open
 
 from emote.lora.base_family import Base, base_of_layers
 from emote.lora.description import described_alpha, problem_of, read_description, read_peft_config
-from emote.lora.layer_names import ALPHA, DOWN, MAGNITUDE, PARTS, UP, has_part, is_flat, layer_name, split_key
+from emote.lora.layer_names import (
+    ALPHA,
+    DOWN,
+    MAGNITUDE,
+    PARTS,
+    PEFT_FILE,
+    UP,
+    has_part,
+    is_flat,
+    layer_name,
+    split_key,
+)
 from emote.util.errors import ConfigError
 from emote.util.hints import listed
 from emote.util.tensor_file import Header, look
 
 SHOWN = 3  # names in a message
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # as diffusers.loaders.lora_base, which takes seconds to import
-PEFT_FILE = "adapter_model.safetensors"
 log = logging.getLogger(__name__)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from emote.runs.damage import Damaged, read_state
 from emote.util.console import echo
 from emote.util.units import readable_seconds
 
@@ -90,10 +91,9 @@ class Lease:
     def _read(self, file: Path | None = None) -> dict[str, Any]:
         """{} where there is no file, or none that can be read (it is being written)."""
         try:
-            told = json.loads((file or self.file).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_state(file or self.file)
+        except Damaged:
             return {}
-        return told if isinstance(told, dict) else {}
 
     def _silent_s(self) -> float | None:
         """Since the holder wrote last, by the drive's own clock; None where there is no file."""

@@ -14,10 +14,7 @@ import random
 import shutil
 import sys
 import tempfile
-import time
-import traceback
 import zipfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +26,7 @@ from emote.config import CAPTIONS, DataConfig, Fit, Frame, OnBadItem, Resample, 
 from emote.data.prepared import layout_of, scan
 from emote.data.report.looks import look_at
 from emote.data.report.report import Cut, make_report
+from emote.tools.fuzzing import try_seeds
 from emote.util.errors import ConfigError
 
 NAMES = ("party_cat", "PartyCat", "party-cat (2)", "emoji_u1f600", "1F600", "2600", "0001", "IMG_20240101", "a", "",
@@ -64,17 +62,12 @@ class FuzzOptions:
 def main(arguments: list[str]) -> int:
     """Try `count` folders; print what failed with its seed, and what the others came to. 1 where any failed."""
     options = FuzzOptions(**{name: int(value) for name, _, value in (word.partition("=") for word in arguments)})
-    began, outcomes = time.monotonic(), Counter[str]()
-    for seed in range(options.seed, options.seed + options.count):
+
+    def try_one(seed: int) -> str:
         with tempfile.TemporaryDirectory() as directory:
-            try:
-                outcomes[try_folder(Path(directory), seed)] += 1
-            except Exception:
-                outcomes["failed"] += 1
-                print(f"seed {seed}:\n{traceback.format_exc()}", file=sys.stderr)
-    told = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
-    print(f"{options.count} folders in {time.monotonic() - began:.0f} s: {told}")
-    return 1 if outcomes["failed"] else 0
+            return try_folder(Path(directory), seed)
+
+    return try_seeds(options.seed, options.count, "folders", try_one)
 
 
 def try_folder(directory: Path, seed: int) -> str:

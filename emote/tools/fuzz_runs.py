@@ -12,9 +12,6 @@ import random
 import shutil
 import sys
 import tempfile
-import time
-import traceback
-from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -24,6 +21,7 @@ from emote.cli.train import compose_config
 from emote.config import Config
 from emote.runs.listing import list_runs
 from emote.sweeps.reports.results import gather
+from emote.tools.fuzzing import take_numbers, try_seeds
 from emote.training.run import run
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest, read_tensor_header
@@ -46,22 +44,13 @@ class Sound:
 
 def main(arguments: list[str]) -> int:
     """Try `count` damaged runs; print what failed with its seed, and what the others came to. 1 where any failed."""
-    numbers = {"count": 100, "seed": 0}
-    for name in numbers:
-        numbers[name] = next((int(w.partition("=")[2]) for w in arguments if w.startswith(f"{name}=")), numbers[name])
-    words = [word for word in arguments if word.partition("=")[0] not in numbers]
-    began, outcomes = time.monotonic(), Counter[str]()
+    numbers, words = take_numbers(arguments, {"count": 100, "seed": 0})
     with tempfile.TemporaryDirectory() as directory:
         sound = make_sound(Path(directory) / "sound", words)
-        for seed in range(numbers["seed"], numbers["seed"] + numbers["count"]):
-            try:
-                outcomes[try_damage(Path(directory) / "damaged", seed, sound)] += 1
-            except Exception:
-                outcomes["failed"] += 1
-                print(f"seed {seed}:\n{traceback.format_exc()}", file=sys.stderr)
-    told = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
-    print(f"{numbers['count']} damaged runs in {time.monotonic() - began:.0f} s: {told}")
-    return 1 if outcomes["failed"] else 0
+        return try_seeds(
+            numbers["seed"], numbers["count"], "damaged runs",
+            lambda seed: try_damage(Path(directory) / "damaged", seed, sound),
+        )  # fmt: skip
 
 
 def make_sound(directory: Path, words: list[str]) -> Sound:

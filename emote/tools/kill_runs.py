@@ -25,6 +25,7 @@ from emote.cli.train import compose_config
 from emote.config import to_dataclass
 from emote.runs.find import list_run_folders
 from emote.tools.fuzz_runs import HARMS, adapters_of
+from emote.tools.fuzzing import take_numbers
 from emote.training.run import run
 
 WORDS = ("experiment=smoke", "data.max_items=12", "trainer.max_steps=12", "hardware=cpu",
@@ -36,10 +37,7 @@ IN_PLACE = ("emptied", "cut off", "flipped", "replaced")
 
 def main(arguments: list[str]) -> int:
     """Print a line every ten times, and what it came to. 1 where an adapter was another one."""
-    numbers = {"count": 100, "damaged": 20, "seed": 0}
-    for name in numbers:
-        numbers[name] = next((int(w.partition("=")[2]) for w in arguments if w.startswith(f"{name}=")), numbers[name])
-    words = [word for word in arguments if word.partition("=")[0] not in numbers]
+    numbers, words = take_numbers(arguments, {"count": 100, "damaged": 20, "seed": 0})
     with tempfile.TemporaryDirectory() as directory:
         told = kill_and_compare(Path(directory), words, **numbers)
     print(told.pop("sentence"))

@@ -13,9 +13,6 @@ import logging
 import random
 import sys
 import tempfile
-import time
-import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -37,6 +34,7 @@ from emote.lora.fuse import Recipe, fuse_to_directory
 from emote.lora.loading import load_for_sampling, remove_layers
 from emote.lora.warm_start import adapt_text, warm_start, warm_start_key
 from emote.models.components import load_text_encoder, load_unet
+from emote.tools.fuzzing import try_seeds
 from emote.util.errors import ConfigError
 
 RANK, ALPHA = 2, 3.0
@@ -73,19 +71,11 @@ class Case:
 def main(arguments: list[str]) -> int:
     """Try `count` files; print what failed with its seed, and what the others came to. Returns 1 where any failed."""
     options = FuzzOptions(**{name: int(value) for name, _, value in (word.partition("=") for word in arguments)})
-    began, outcomes = time.monotonic(), Counter[str]()
     with tempfile.TemporaryDirectory() as directory:
         base = build_base(Path(directory) / "base")
-        for seed in range(options.seed, options.seed + options.count):
-            folder = Path(directory) / str(seed)
-            try:
-                outcomes[try_file(folder, base, seed)] += 1
-            except Exception:
-                outcomes["failed"] += 1
-                print(f"seed {seed}:\n{traceback.format_exc()}", file=sys.stderr)
-    told = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
-    print(f"{options.count} files in {time.monotonic() - began:.0f} s: {told}")
-    return 1 if outcomes["failed"] else 0
+        return try_seeds(
+            options.seed, options.count, "files", lambda seed: try_file(Path(directory) / str(seed), base, seed)
+        )
 
 
 def build_base(directory: Path) -> Path:
