@@ -29,11 +29,13 @@ class Noted:
     text: str
 
 
-def with_notice(action: Callable[..., Any], outputs: int) -> Callable[..., tuple[Any, ...]]:
+def with_notice(action: Callable[..., Any], outputs: int, follows: bool = False) -> Callable[..., tuple[Any, ...]]:
     """Return an action of one more output than `outputs`: the notice, as HTML, empty where all went well.
 
-    Mistakes change nothing but the notice.
+    Mistakes change nothing but the notice. follows: of what the page does by itself after something: where that goes
+    well, what was said before stays.
     """
+    fine = gr.skip() if follows else ""
 
     @wraps(action)  # Gradio reads the signature
     def act(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
@@ -47,8 +49,8 @@ def with_notice(action: Callable[..., Any], outputs: int) -> Callable[..., tuple
         if isinstance(result, Noted):
             return (*result.values, notice(result.text))
         if outputs == 0:
-            return ("",)
-        return (*result, "") if outputs > 1 else (result, "")
+            return (fine,)
+        return (*result, fine) if outputs > 1 else (result, fine)
 
     return act
 
