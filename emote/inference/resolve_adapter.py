@@ -22,7 +22,7 @@ from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest, read_tensor_header
-from emote.util.hints import did_you_mean, nearest
+from emote.util.hints import did_you_mean, nearest, of_address
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # of what somebody means as a file
@@ -76,6 +76,8 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     """
     path = Path(run).expanduser()
     if not run:
+    if address := of_address("run", run, in_it=True):
+        raise ConfigError(address)
         raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {known_runs(runs_dir)}")
     if path.suffix in SUFFIXES and path.is_file():
         return _of_file(path, model)
@@ -86,7 +88,7 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     if folder := find_run(run, runs_dir):
         return _of_run(folder, "", model)
     # else a Hub name, whose owner may be called like a run
-    if (step.isdigit() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
+    if (step.isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
         return _of_run(folder, step, model)
     if problem := _mistyped(path):
         raise ConfigError(f"run={run} {problem}; {known_runs(runs_dir)}")
@@ -173,7 +175,7 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
     if not step:
         return _of_file(_adapter_in(paths[-1]), model)
     for path in reversed(paths):
-        if step.isdigit() and int(step) == int(path.name):
+        if step.isdecimal() and int(step) == int(path.name):
             return _of_file(_adapter_in(path), model)
         if step.startswith(BEST) and (path / step).is_dir():
             return _of_file(_adapter_in(path / step), model)
@@ -195,7 +197,7 @@ def _of_file(file: Path, model: ModelConfig | None) -> Adapter:
     if not described:
         return _bare(file, name, name, model, None)
     step = folder.parent if folder.name.startswith(BEST) else folder
-    if step.parent.name == "steps" and step.name.isdigit():
+    if step.parent.name == "steps" and step.name.isdecimal():
         which = str(int(step.name)) if step == folder else folder.name
         return _described(file, f"{step.parent.parent.name}/{which}", described, model)
     return _described(file, name, described, model)
