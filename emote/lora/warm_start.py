@@ -56,7 +56,9 @@ def warm_start_key(lora: LoraConfig) -> dict[str, str]:
     file = start_file(lora)
     if file is None:
         return {}
-    opened, digest = _opened(file), hashlib.sha256(file.read_bytes())
+    opened, digest = _opened(file), hashlib.sha256()
+    for one in opened.files:
+        digest.update(one.read_bytes())
     if opened.beside:
         digest.update(json.dumps(opened.described, sort_keys=True).encode())
     return {"lora.init_from": digest.hexdigest()}
