@@ -47,7 +47,7 @@ def build_train_tab(handlers: TrainHandlers, on: Any, page: gr.Blocks) -> gr.But
     on(start.click, handlers.begin, [name, trigger, base, steps, prompts], shown, trigger_mode="once")
     on(stop.click, handlers.stop, None, shown)
     on(go_on.click, handlers.go_on, None, shown, trigger_mode="once")
-    on(page.load, handlers.show, None, shown)
+    on(page.load, handlers.show, None, shown, wipes=False)
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     gr.Timer(LOOK_AGAIN_S).tick(handlers.tick, None, shown, **quiet)  # without the notice, which it would wipe away
     return draw
