@@ -29,11 +29,13 @@ class Noted:
     text: str
 
 
-def with_notice(action: Callable[..., Any], outputs: int) -> Callable[..., tuple[Any, ...]]:
+def with_notice(action: Callable[..., Any], outputs: int, *, wipes: bool = True) -> Callable[..., tuple[Any, ...]]:
     """Return an action of one more output than `outputs`: the notice, as HTML, empty where all went well.
 
-    Mistakes change nothing but the notice.
+    Mistakes change nothing but the notice. wipes: whether a notice that is there goes where all went well; not for what
+    nobody asked for, such as a page's loading, whose answer may come after that to a first click.
     """
+    clear = "" if wipes else gr.skip()
 
     @wraps(action)  # Gradio reads the signature
     def act(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
@@ -47,8 +49,8 @@ def with_notice(action: Callable[..., Any], outputs: int) -> Callable[..., tuple
         if isinstance(result, Noted):
             return (*result.values, notice(result.text))
         if outputs == 0:
-            return ("",)
-        return (*result, "") if outputs > 1 else (result, "")
+            return (clear,)
+        return (*result, clear) if outputs > 1 else (result, clear)
 
     return act
 

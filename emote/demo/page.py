@@ -32,8 +32,14 @@ element.addEventListener('click', event => {
 """
 START = "Press Generate. Both images start from the same noise, so what differs is what was learned."
 # Generate and Cancel change places in the browser. Generate comes back with the drawing's end or the answer to Cancel,
-# not with the click: Gradio would drop a click on Generate until then
-BEGIN = "(...inputs) => { document.body.classList.add('drawing'); return inputs; }"
+# not with the click: Gradio would drop a click on Generate until then. A drawing is named by the click, as Cancel may
+# overtake it on its way
+BEGIN = """(ticket, ...inputs) => {
+  document.body.classList.add('drawing');
+  window.drawing = Math.random().toString(36).slice(2);
+  return [window.drawing, ...inputs];
+}"""
+CANCEL = "() => [window.drawing]"
 END = "() => document.body.classList.remove('drawing')"
 SAVE = "notice => notice || document.querySelector('#zip').click()"
 
@@ -47,6 +53,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         head = html(handlers.header(first), elem_id="head")
         notice = html("", elem_id="notice")
         token = gr.BrowserState("", storage_key="emote")
+        ticket = gr.Textbox(visible="hidden", elem_id="ticket")
         with gr.Tabs(elem_id="tabs") as tabs, gr.Tab("Draw", id=DRAW):
             with gr.Row(elem_id="desk", equal_height=False):
                 with gr.Column(scale=4, min_width=300, elem_id="controls"):
@@ -101,14 +108,21 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         # lose the answers of one that begins just then. "multiple": a click that comes before the last answer counts
         at_once: dict[str, Any] = {"show_progress": "hidden", "queue": False, "trigger_mode": "multiple"}
 
-        def on(trigger: Any, action: Callable[..., Any], inputs: Any, outputs: list[Any], **options: Any) -> Any:
-            act = with_notice(action, len(outputs))
+        def on(
+            trigger: Any,
+            action: Callable[..., Any],
+            inputs: Any,
+            outputs: list[Any],
+            wipes: bool = True,
+            **options: Any,
+        ) -> Any:
+            act = with_notice(action, len(outputs), wipes=wipes)
             return gr.on(trigger, act, inputs, [*outputs, notice], api_visibility="private", **{**at_once, **options})
 
         chosen = [prompt, examples, head, guidance, lora_scale]
         images = [stage, chat, gallery]
 
-        on(page.load, handlers.open, [token, transparent], [token, model, *images, pack])
+        on(page.load, handlers.open, [token, transparent], [token, model, *images, pack], wipes=False)
         page.unload(handlers.leave)
         on(model.input, handlers.choose, [model, prompt], chosen)
         on([fetch.click, hub.submit], handlers.from_hub, [hub, prompt], [model, *chosen],
@@ -119,7 +133,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         drawing = on(
             [generate.click, prompt.submit, another.click],
             handlers.draw,
-            [prompt, seed, steps, guidance, lora_scale, transparent, model, candidates],
+            [ticket, prompt, seed, steps, guidance, lora_scale, transparent, model, candidates],
             [seed, *images],
             js=BEGIN,
             queue=True,
@@ -130,7 +144,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         )
         drawing.then(None, js=END)
         drawing.failure(None, js=END)
-        on(cancel.click, handlers.cancel, None, [], cancels=[drawing])
+        on(cancel.click, handlers.cancel, ticket, [], cancels=[drawing], js=CANCEL)
 
         on(transparent.input, handlers.look, transparent, images)
         on(gallery.select, handlers.bring_back, transparent, images)

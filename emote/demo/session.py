@@ -6,6 +6,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from emote.util.errors import ConfigError
 
 SMALL_PX = 64  # emoji within text, sharp on screens with two pixels a point
 LONGEST_NAME = 100  # letters that are typed; a shortcode has at most 32
+MOST_OVERTAKEN = 32  # drawings that were cancelled before they arrived
 KEPT_AFTER_LEAVING_S = 3600.0  # a phone that was put away comes back
 
 
@@ -83,7 +85,9 @@ class Session:
         self.upload: Path | None = None  # what is to be trained on
         self.told: State | None = None  # how the training stood when this page was told
         self.left_at: float | None = None
-        self._cancelled = threading.Event()
+        self._ticket, self._cancelled = "", threading.Event()
+        self._overtaken: deque[str] = deque(maxlen=MOST_OVERTAKEN)
+        self._changing = threading.Lock()
         self._saving = threading.Lock()
 
     @property
@@ -91,13 +95,21 @@ class Session:
         """What its browser keeps, to find it again."""
         return self.folder.name
 
-    def begin(self) -> threading.Event:
-        """Return the event that `cancel` sets for the drawing that begins now."""
-        self._cancelled = threading.Event()
-        return self._cancelled
+    def begin(self, ticket: str = "") -> threading.Event:
+        """Return the event that `cancel` sets for the drawing that begins now, by the name that its page gave it."""
+        with self._changing:
+            self._ticket, self._cancelled = ticket, threading.Event()
+            if ticket in self._overtaken:
+                self._cancelled.set()
+            return self._cancelled
 
-    def cancel(self) -> None:
-        self._cancelled.set()
+    def cancel(self, ticket: str = "") -> None:
+        """Stop a drawing, also one whose request arrives after this; without a ticket, the one that is under way."""
+        with self._changing:
+            if ticket and ticket != self._ticket:
+                self._overtaken.append(ticket)
+            else:
+                self._cancelled.set()
 
     def add(self, drawing: Drawing) -> None:
         self.drawings.append(drawing)

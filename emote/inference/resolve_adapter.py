@@ -16,13 +16,15 @@ from yaml import YAMLError
 
 from emote.config import ModelConfig
 from emote.inference.evaluated import evaluation_beside, read_evaluation
-from emote.lora.layer_names import PEFT_FILE
+from emote.lora.description import of_part
+from emote.lora.layer_names import PARTS, PEFT_FILE
+from emote.lora.peft_directory import peft_files
 from emote.models.presets import find_base, model_named
 from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
 from emote.runs.run_folder import RunFolder
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest, read_tensor_header
-from emote.util.hints import did_you_mean, nearest
+from emote.util.hints import did_you_mean, nearest, of_address
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # of what somebody means as a file
@@ -74,6 +76,8 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     file, or a Hub name with or without a file in it. model: the base model to use instead of the adapter's own.
     Raises ConfigError, with the nearest name, for what is not there, and where no base model is known.
     """
+    if address := of_address("run", run, in_it=True):
+        raise ConfigError(address)
     path = Path(run).expanduser()
     if not run:
         raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {known_runs(runs_dir)}")
@@ -86,7 +90,7 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     if folder := find_run(run, runs_dir):
         return _of_run(folder, "", model)
     # else a Hub name, whose owner may be called like a run
-    if (step.isdigit() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
+    if (step.isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
         return _of_run(folder, step, model)
     if problem := _mistyped(path):
         raise ConfigError(f"run={run} {problem}; {known_runs(runs_dir)}")
@@ -146,7 +150,13 @@ def adapters_with_hash(short_hash: str, runs_dir: Path = Path("runs")) -> Iterat
 
 
 def adapter_hash(file: Path) -> str:
-    """Of the file that A1111 would load: the one in kohya's format, where it lies beside a run's own."""
+    """Of the file that A1111 would load: the one in kohya's format, where it lies beside a run's own.
+
+    Of a directory of several parts, which A1111 does not load, it is of them all.
+    """
+    if file.is_dir():
+        parts = "".join(map(tensor_hash, peft_files(file)))
+        return hashlib.sha256(parts.encode()).hexdigest()[:SHORT_HASH]
     others = [other for other in file.parent.glob("*.safetensors") if other.name != ADAPTER_FILE]
     return tensor_hash(others[0] if file.name == ADAPTER_FILE and len(others) == 1 else file)[:SHORT_HASH]
 
@@ -173,7 +183,7 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
     if not step:
         return _of_file(_adapter_in(paths[-1]), model)
     for path in reversed(paths):
-        if step.isdigit() and int(step) == int(path.name):
+        if step.isdecimal() and int(step) == int(path.name):
             return _of_file(_adapter_in(path), model)
         if step.startswith(BEST) and (path / step).is_dir():
             return _of_file(_adapter_in(path / step), model)
@@ -190,12 +200,15 @@ def _adapter_in(directory: Path) -> Path:
 def _of_file(file: Path, model: ModelConfig | None) -> Adapter:
     """A step's own file knows its run; its best adapter, one folder below, does too; of others the header is read."""
     folder = file.resolve().parent
-    name = folder.name if file.name in (ADAPTER_FILE, PEFT_FILE) else file.stem
+    if file.is_dir():
+        name = file.resolve().name
+    else:
+        name = folder.name if file.name in (ADAPTER_FILE, PEFT_FILE) else file.stem
     described = _config_of(file)
     if not described:
         return _bare(file, name, name, model, None)
     step = folder.parent if folder.name.startswith(BEST) else folder
-    if step.parent.name == "steps" and step.name.isdigit():
+    if step.parent.name == "steps" and step.name.isdecimal():
         which = str(int(step.name)) if step == folder else folder.name
         return _described(file, f"{step.parent.parent.name}/{which}", described, model)
     return _described(file, name, described, model)
@@ -222,7 +235,7 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
     opened = open_adapter(file)
     if opened.problem:
         raise ConfigError(f"run: {file} {opened.problem}")
-    told = base or opened.header.metadata.get("ss_sd_model_name") or opened.described.get("base_model_name_or_path")
+    told = base or opened.header.metadata.get("ss_sd_model_name") or _base_described(opened.described)
     if model is None and isinstance(told, str) and HUB_NAME.fullmatch(told):
         model = model_named(told)
     elif model is None and opened.base.name in BY_SHAPE:
@@ -235,6 +248,11 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
     side = re.match(r"\(?(\d+)", opened.header.metadata.get("ss_resolution", ""))
     side_px = int(side.group(1)) if side else find_base(model).side_px
     return _as_recommended(Adapter(file, label, name, model, side_px))
+
+
+def _base_described(described: Mapping[str, Any]) -> Any:
+    """The base model by peft's settings."""
+    return next((base for part in PARTS if (base := of_part(described, part, "base_model_name_or_path"))), None)
 
 
 def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfig | None) -> Adapter:
@@ -285,7 +303,8 @@ def _shown_path(data: Mapping[str, Any]) -> str:
 
 def _config_of(file: Path) -> dict[str, Any]:
     """Of the run that delivered the file; {} where there is none beside it or one folder above."""
-    for folder in (file.parent, file.parent.parent):
+    start = file if file.is_dir() else file.parent
+    for folder in (start, start.parent):
         if (folder / CONFIG_FILE).is_file():
             try:
                 values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))
