@@ -21,7 +21,7 @@ from emote.lora.layer_names import PARTS, PEFT_FILE
 from emote.lora.peft_directory import peft_files
 from emote.models.presets import find_base, model_named
 from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import RANK, RunFolder
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest, read_tensor_header
 from emote.util.hints import did_you_mean, nearest, of_address
@@ -72,8 +72,9 @@ class Adapter:
 def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | None = None) -> Adapter:
     """The adapter that `run` names; of a run with several finished step counts the last.
 
-    run: `latest`, a run's name or the start of its identity, `<run>/<steps>`, the directory of either, an adapter
-    file, or a Hub name with or without a file in it. model: the base model to use instead of the adapter's own.
+    run: `latest`, a run's name or the start of its identity, `<run>/<steps>`, of nested ranks
+    `<run>/<steps>/rank-<r>`, the directory of any, an adapter file, or a Hub name with or without a file in it. model:
+    the base model to use instead of the adapter's own.
     Raises ConfigError, with the nearest name, for what is not there, and where no base model is known.
     """
     if address := of_address("run", run, in_it=True):
@@ -90,7 +91,7 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     if folder := find_run(run, runs_dir):
         return _of_run(folder, "", model)
     # else a Hub name, whose owner may be called like a run
-    if (step.isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
+    if (step.partition("/")[0].isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
         return _of_run(folder, step, model)
     if problem := _mistyped(path):
         raise ConfigError(f"run={run} {problem}; {known_runs(runs_dir)}")
@@ -174,7 +175,7 @@ def tensor_hash(file: Path) -> str:
 
 
 def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
-    """step: one of the finished counts, or best-at-step-<step>; "" for the last."""
+    """step: one of the finished counts, with or without /rank-<r>, or best-at-step-<step>; "" for the last."""
     paths = [folder.deliverables(count) for count in folder.delivered_steps()]
     if not paths:
         raise ConfigError(
@@ -182,9 +183,10 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
         )
     if not step:
         return _of_file(_adapter_in(paths[-1]), model)
+    count, _, rank = step.partition("/")
     for path in reversed(paths):
-        if step.isdecimal() and int(step) == int(path.name):
-            return _of_file(_adapter_in(path), model)
+        if count.isdecimal() and int(count) == int(path.name):
+            return _of_file(_adapter_in(path / rank), model)
         if step.startswith(BEST) and (path / step).is_dir():
             return _of_file(_adapter_in(path / step), model)
     known = ", ".join(str(int(path.name)) for path in paths)
@@ -193,7 +195,9 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
 
 def _adapter_in(directory: Path) -> Path:
     if not (directory / ADAPTER_FILE).is_file():
-        raise ConfigError(f"run: {directory} has no {ADAPTER_FILE}")
+        ranks = sorted((path.name for path in directory.parent.glob(f"{RANK}*")), key=lambda name: (len(name), name))
+        hint = f"; there are {', '.join(ranks)}" if directory.name.startswith(RANK) and ranks else ""
+        raise ConfigError(f"run: {directory} has no {ADAPTER_FILE}{hint}")
     return directory / ADAPTER_FILE
 
 
@@ -207,9 +211,11 @@ def _of_file(file: Path, model: ModelConfig | None) -> Adapter:
     described = _config_of(file)
     if not described:
         return _bare(file, name, name, model, None)
-    step = folder.parent if folder.name.startswith(BEST) else folder
+    step = folder.parent if folder.name.startswith((BEST, RANK)) else folder
     if step.parent.name == "steps" and step.name.isdecimal():
         which = str(int(step.name)) if step == folder else folder.name
+        if folder.name.startswith(RANK):
+            which = f"{int(step.name)}/{folder.name}"
         return _described(file, f"{step.parent.parent.name}/{which}", described, model)
     return _described(file, name, described, model)
 

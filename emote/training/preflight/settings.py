@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emote.config import Config
+from emote.config import Config, NestedBy
 from emote.training.module import learning_rate_factor
 
 HARDLY = 0.9  # of the peak: a schedule that ends above this did nothing worth its name
@@ -27,6 +27,8 @@ def void_together(config: Config) -> Iterator[str]:
         )
     if trainer.caption_dropout == 1:
         yield "trainer.caption_dropout=1 drops every caption: the adapter learns nothing of what is written"
+    if config.lora.nested_by is not NestedBy.weights and not config.lora.nested:
+        yield f"lora.nested_by={config.lora.nested_by.value} has no effect without lora.nested, such as [2,4,8]"
     if samples.every_steps is not None and not samples.prompts:
         yield "callbacks.samples.every_steps has no effect: callbacks.samples.prompts is empty"
     if config.logger.artifact and "wandb" not in config.logger.to:
