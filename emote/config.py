@@ -243,6 +243,7 @@ class SamplesConfig:
     every_steps: Optional[int] = key("draw each so many steps; null: at the end alone", at_least=1)
     inference_steps: int = key("denoising steps", at_least=1, at_most=1000)
     guidance_scale: float = key("classifier-free guidance; 1 for none", at_least=0)
+    scheduler: str = key("sampler, as for `emote generate`", before="dpm++")
     lora_scale: float = key("strength of the adapter in the samples; 1 is as trained", above=0)
 
 

@@ -11,22 +11,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from emote.data.order import key_seed
 
 
+class Predict(Protocol):
+    """The model's answer to noisy latents [B, C, H, W], with the batch's captions and the adapter unless told.
+
+    timesteps_B: None for those that were drawn.  captioned: else the empty caption is said.  adapted: else the frozen
+    model answers.
+    """
+
+    def __call__(
+        self,
+        noisy_BCHW: torch.Tensor,
+        timesteps_B: torch.Tensor | None = None,
+        *,
+        captioned: bool = True,
+        adapted: bool = True,
+    ) -> torch.Tensor: ...
+
+
+def nothing_drawn(purpose: str) -> torch.Tensor:
+    raise RuntimeError(f"no {purpose} is drawn outside training")
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """A batch with all that was drawn for it. predict: the model's answer to noisy latents [B, C, H, W]."""
+    """A batch with all that was drawn for it. predict: asks the model.
+
+    uniform_B: more numbers [B] in [0, 1), float64, for a purpose of the objective's own; keyed as all others.
+    """
 
     latents_BCHW: torch.Tensor
     noise_BCHW: torch.Tensor
     timesteps_B: torch.Tensor
     alphas_cumprod: torch.Tensor
     prediction_type: str
-    predict: Callable[[torch.Tensor], torch.Tensor]
+    predict: Predict
+    uniform_B: Callable[[str], torch.Tensor] = nothing_drawn
 
 
 def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
@@ -100,6 +126,20 @@ def target(
         signal, spread = _factors(alphas_cumprod, timesteps_B, latents_BCHW)
         return signal * noise_BCHW - spread * latents_BCHW
     raise ValueError(f"prediction_type must be epsilon or v_prediction, got {prediction_type}")
+
+
+def split_prediction(
+    predicted_BCHW: torch.Tensor,
+    noisy_BCHW: torch.Tensor,
+    timesteps_B: torch.Tensor,
+    alphas_cumprod: torch.Tensor,
+    prediction_type: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (x_0, ε) that a prediction of ε or v says of noisy latents: `add_noise` solved for both (see `target`)."""
+    signal, spread = _factors(alphas_cumprod, timesteps_B, noisy_BCHW)
+    if prediction_type == "epsilon":
+        return (noisy_BCHW - spread * predicted_BCHW) / signal, predicted_BCHW
+    return signal * noisy_BCHW - spread * predicted_BCHW, signal * predicted_BCHW + spread * noisy_BCHW
 
 
 def min_snr_weight(

@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 from emote.config import Config
 from emote.data.item import Skipped
 from emote.data.prepared import Example, Prepared
+from emote.diffusion.few_steps import OBJECTIVES
 from emote.evaluation.curve import plot_losses
 from emote.evaluation.paired import PairedResult, compare
 from emote.lora.adapter import adapter_state, load_adapter_state
 from emote.lora.formats import DIFFUSERS_FILE, take_out, write_diffusers, write_kohya
+from emote.lora.layer_names import COMMENT
 from emote.lora.nested import Nested, lora_of_rank, truncated
 from emote.models.presets import base_label
 from emote.runs.metrics_file import Row
@@ -243,4 +245,4 @@ def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:
         "ss_min_snr_gamma": str(trainer.snr_gamma),
         "ss_caption_dropout_rate": str(trainer.caption_dropout),
         "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
-    }
+    } | ({COMMENT: few.family} if (few := OBJECTIVES.get(str(trainer.objective))) else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,7 +15,7 @@ from emote.config import OBJECTIVE, OPTIMIZER, SCHEDULE, WEIGHTING, TrainerConfi
 from emote.diffusion import objective
 from emote.diffusion.objectives import mse
 from emote.evaluation.held_out import held_out_error
-from emote.lora.adapter import load_adapter_state, trainable
+from emote.lora.adapter import load_adapter_state, trainable, without_adapter
 from emote.lora.adapter_file import Layer
 from emote.lora.nested import Nested
 from emote.models.conditioning import predict
@@ -66,17 +66,35 @@ class LoraModule(pl.LightningModule):
         noise_BCHW: torch.Tensor,
         timesteps_B: torch.Tensor,
         embedding_BTD: torch.Tensor,
-        error: Callable[[objective.Drawn], torch.Tensor] = mse.training_error,
     ) -> torch.Tensor:
-        """How wrong the UNet's prediction is, one number a sample [B]; by default its squared error, as validated."""
+        """The squared error of the UNet's prediction, one number a sample [B], whatever is trained: as validated."""
+        return mse.training_error(self._drawn(latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD))
+
+    def _drawn(
+        self,
+        latents_BCHW: torch.Tensor,
+        noise_BCHW: torch.Tensor,
+        drawn_B: torch.Tensor,
+        embedding_BTD: torch.Tensor,
+        uniform_B: Callable[[str], torch.Tensor] = objective.nothing_drawn,
+    ) -> objective.Drawn:
         dtype = self.unet.dtype
-        height, width = (side * self.pixels_a_latent for side in latents_BCHW.shape[2:])
+        size_px = (latents_BCHW.shape[2] * self.pixels_a_latent, latents_BCHW.shape[3] * self.pixels_a_latent)
 
-        def answer(noisy_BCHW: torch.Tensor) -> torch.Tensor:
-            return predict(self.unet, noisy_BCHW.to(dtype), timesteps_B, embedding_BTD.to(dtype), (height, width))
+        def answer(
+            noisy_BCHW: torch.Tensor,
+            timesteps_B: torch.Tensor | None = None,
+            *,
+            captioned: bool = True,
+            adapted: bool = True,
+        ) -> torch.Tensor:
+            words_BTD = embedding_BTD if captioned else self.empty_TD.expand_as(embedding_BTD)
+            asked_B = drawn_B if timesteps_B is None else timesteps_B
+            with nullcontext() if adapted else without_adapter(self.unet):
+                return predict(self.unet, noisy_BCHW.to(dtype), asked_B, words_BTD.to(dtype), size_px)
 
-        return error(
-            objective.Drawn(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod, self.prediction_type, answer)
+        return objective.Drawn(
+            latents_BCHW, noise_BCHW, drawn_B, self.alphas_cumprod, self.prediction_type, answer, uniform_B
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
@@ -100,7 +118,12 @@ class LoraModule(pl.LightningModule):
         )
         # the adapter's dropout takes no generator: the global one is keyed to the micro-batch instead
         torch.manual_seed(objective.key_seed("dropout", self.seed, step, places_B[0]))
-        error_B = self.denoising_error(latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD, self._training_error)
+        error_B = self._training_error(
+            self._drawn(
+                latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD,
+                lambda purpose: objective.uniform(purpose, self.seed, step, places_B).to(self.device),
+            )
+        )  # fmt: skip
         return self._loss_weight(timesteps_B, self.alphas_cumprod, self.prediction_type, config) * error_B
 
     def on_train_batch_end(self, *_: Any) -> None:

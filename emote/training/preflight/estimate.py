@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 
-from emote.config import Config, micro_batch, share_of_device
+from emote.config import OBJECTIVE, Config, micro_batch, share_of_device
 from emote.data.background import colour_count
 from emote.data.prepared import Scan, count_uncached
 from emote.diffusion.generate import BATCH as DRAWN_AT_ONCE
@@ -70,7 +70,8 @@ def estimate(
     speed = memoize(f"speed of {device} {decision.frozen}", lambda: matmul_rate(device, decision.frozen))
     rate = SHARE_REACHED * speed
     processes = trainer.devices if device.type == "cpu" else 1  # that share what was timed
-    per_step = processes * passes * seconds_of_pass(work, rate, device) + SECONDS_A_STEP
+    more_flops = OBJECTIVE.told(trainer.objective, "MORE_FORWARDS", 0) * rows * work.forward_flops
+    per_step = processes * passes * (seconds_of_pass(work, rate, device) + more_flops / rate) + SECONDS_A_STEP
     text_key = text_encoder_key(config.lora, weights["text_encoder"])
     missing = count_uncached(found, config.data, weights["vae"], text_key, cache_dir, prompts)
     images = {entry.content for entry in found.entries}
@@ -83,7 +84,7 @@ def estimate(
     validations = math.ceil(trainer.max_steps / config.callbacks.validation.every_steps)
     # weights and the optimizer's averages; the best ones so far; two formats of the last and the best
     adapters = CHECKPOINTS_KEPT * 3 + validations + 4
-    flops = passes * work.step.flops
+    flops = passes * int(work.step.flops + more_flops)
     return Estimate(
         work=work,
         steps=trainer.max_steps - start,
