@@ -63,6 +63,11 @@ class Init(Enum):
     kaiming = "kaiming"
 
 
+class NestedBy(Enum):
+    weights = "weights"
+    draw = "draw"
+
+
 class AdapterDtype(Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -152,6 +157,14 @@ class LoraConfig:
     init_from: Optional[str] = key("adapter to start from, a file or directory of any tool; null: lora.init")
     variant: Any = key("how the adapter acts on a weight", kind=VARIANT, before="lora")
     options: Any = key("of the variant, by its name", default={})
+    nested: List[int] = key(
+        "ranks, the last of them lora.rank: the first r components learn to be an adapter of rank r, for each r; "
+        "[] for lora.rank alone", at_least=1, before=[],
+    )  # fmt: skip
+    nested_by: NestedBy = key(
+        "of nested ranks; weights: each step trains their mean (MatryoshkaLoRA); draw: one of them by chance (DyLoRA)",
+        before=NestedBy.weights,
+    )  # fmt: skip
 
 
 @dataclass
@@ -552,6 +565,7 @@ def _colour_problems(background: str) -> Iterator[str]:
 
 def _lora_problems(config: Config) -> Iterator[str]:
     targets, scale = config.lora.targets, config.lora.alpha / config.lora.rank
+    yield from _nested_problems(config.lora)
     if scale > LARGEST_HALF:
         yield (
             f"lora.alpha must be at most {LARGEST_HALF} × lora.rank (the adapter's output is scaled by alpha / rank, "
@@ -573,6 +587,29 @@ def _lora_problems(config: Config) -> Iterator[str]:
             close = nearest(str(target), known)
             hint = f"did you mean {close}?" if close else f"modules are {', '.join(known)}"
             yield f"lora.targets names {target}, which no module of the UNet is called; {hint}"
+
+
+NESTS = ("lora", "rslora")  # variants whose first components are an adapter: a DoRA's magnitudes are of all of it
+
+
+def _nested_problems(lora: LoraConfig) -> Iterator[str]:
+    nested = lora.nested
+    if not nested:
+        return
+    told = f"[{','.join(map(str, nested))}]"
+    if nested != sorted(set(nested)):
+        yield f"lora.nested must be increasing, got {told}; set lora.nested=[{','.join(map(str, sorted(set(nested))))}]"
+    elif nested[-1] != lora.rank:
+        kept = ",".join(map(str, [*(rank for rank in nested if rank < lora.rank), lora.rank]))
+        yield (
+            f"lora.nested must end with lora.rank={lora.rank}, got {told}; set lora.rank={nested[-1]}, or "
+            f"lora.nested=[{kept}]"
+        )
+    elif len(nested) == 1:
+        yield f"lora.nested must name smaller ranks too, got {told}; set lora.nested=[] for lora.rank alone"
+    if lora.variant not in NESTS:
+        needed = " or ".join(NESTS)
+        yield f"lora.nested needs lora.variant={needed}, got {lora.variant}; set lora.nested=[], or that variant"
 
 
 def _trainer_problems(config: Config) -> Iterator[str]:

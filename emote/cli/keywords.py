@@ -5,6 +5,8 @@ All mistakes are reported together, each with the key, the rule, the value and t
 
 from __future__ import annotations
 
+import ast
+import json
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
@@ -110,6 +112,15 @@ def describe(schema: type, words: Collection[str] = ()) -> str:
     return "\n".join(key_rows(rows)) if rows else ""
 
 
+def _quoted(text: str) -> list[str] | None:
+    """Return the texts of a list that are all in quotes, as JSON and Hydra have them, with their commas; else None."""
+    try:
+        read = ast.literal_eval(text) if text[1:].lstrip().startswith("'") else json.loads(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return read if isinstance(read, list) and all(isinstance(part, str) for part in read) else None
+
+
 def _shown(default: Any) -> str:
     if default in (MISSING, REQUIRED):
         return "(needed)"
@@ -130,7 +141,7 @@ def _convert(name: str, text: str, kind: Any) -> Any:
         bare = text[1:-1] if text.startswith("[") and text.endswith("]") else None
         if bare is None and isinstance(inner, type) and issubclass(inner, Enum):
             bare = text  # options have no commas of their own
-        parts = [text] if bare is None else split_outside(bare)
+        parts = [text] if bare is None else _quoted(text) or split_outside(bare)
         return [_convert(name, part, inner) for part in parts]
     if kind is str:
         return text

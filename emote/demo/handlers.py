@@ -28,6 +28,7 @@ KNOWS_EMOJI = "The miniature knows emoji by their names: a face, an animal, a fr
 LARGEST_SEED = 2**32 - 1
 MOST_CANDIDATES = 8
 SHOWN_LETTERS = 80
+LONGEST_TICKET = 64
 LONGEST_PROMPT = 1000  # characters; text encoders read about 300
 NO_RUN_YET = "There is no run here yet: the Train tab makes one of your images."
 DRAW, TRAIN = "draw", "train"  # the tabs
@@ -101,6 +102,7 @@ class Handlers:
 
     def draw(
         self,
+        ticket: str | None,
         prompt: str,
         seed: float | None,
         steps: float,
@@ -119,10 +121,14 @@ class Handlers:
     ) -> tuple[Any, ...] | Noted:
         """(seed, stage, chat, gallery). The button that asks for another one draws with a new seed.
 
+        ticket: what the page calls this drawing, should it be cancelled.
         Several candidates have the seeds that follow; the first is shown, and the others are in the gallery.
         """
         session = self.session(request)
-        cancelled = session.begin()
+        cancelled = session.begin(_ticket(ticket))
+        given = {"Steps": steps, "Guidance": guidance, "LoRA scale": lora_scale, "Candidates": candidates}
+        if empty := [name for name, value in given.items() if value is None]:
+            raise ConfigError(f"{empty[0]} is empty: write a number, or move its slider")
         choice = self.choice(session, label)
         another = getattr(event.target, "elem_id", None) == ANOTHER
         words = in_words(prompt)
@@ -204,8 +210,8 @@ class Handlers:
             if other.adapter and other.label != choice.label and other.model.path == choice.model.path
         ]
 
-    def cancel(self, request: gr.Request) -> None:
-        self.session(request).cancel()
+    def cancel(self, ticket: str | None, request: gr.Request) -> None:
+        self.session(request).cancel(_ticket(ticket))
 
     def leave(self, request: gr.Request) -> None:
         self.sessions.leave(str(request.session_hash))
@@ -281,6 +287,10 @@ def wording(choice: Choice) -> str:
     known = KNOWS_EMOJI if choice.model.path == MINIATURE else ""
     told = f"Said to the model as “{escape(in_template('…', choice.template))}”." if choice.template else ""
     return f"{known} {told}".strip()
+
+
+def _ticket(told: object) -> str:
+    return str(told or "")[:LONGEST_TICKET]
 
 
 def roll() -> int:

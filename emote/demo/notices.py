@@ -29,13 +29,13 @@ class Noted:
     text: str
 
 
-def with_notice(action: Callable[..., Any], outputs: int, follows: bool = False) -> Callable[..., tuple[Any, ...]]:
+def with_notice(action: Callable[..., Any], outputs: int, *, wipes: bool = True) -> Callable[..., tuple[Any, ...]]:
     """Return an action of one more output than `outputs`: the notice, as HTML, empty where all went well.
 
-    Mistakes change nothing but the notice. follows: of what the page does by itself after something: where that goes
-    well, what was said before stays.
+    Mistakes change nothing but the notice. wipes: whether a notice that is there goes where all went well; not for what
+    nobody asked for, such as a page's loading, whose answer may come after that to a first click.
     """
-    fine = gr.skip() if follows else ""
+    clear = "" if wipes else gr.skip()
 
     @wraps(action)  # Gradio reads the signature
     def act(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
@@ -49,8 +49,8 @@ def with_notice(action: Callable[..., Any], outputs: int, follows: bool = False)
         if isinstance(result, Noted):
             return (*result.values, notice(result.text))
         if outputs == 0:
-            return (fine,)
-        return (*result, fine) if outputs > 1 else (result, fine)
+            return (clear,)
+        return (*result, clear) if outputs > 1 else (result, clear)
 
     return act
 

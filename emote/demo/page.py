@@ -34,8 +34,14 @@ element.addEventListener('click', event => {
 """
 START = "Press Generate. Both images start from the same noise, so what differs is what was learned."
 # Generate and Cancel change places in the browser. Generate comes back with the drawing's end or the answer to Cancel,
-# not with the click: Gradio would drop a click on Generate until then
-BEGIN = "(...inputs) => { document.body.classList.add('drawing'); return inputs; }"
+# not with the click: Gradio would drop a click on Generate until then. A drawing is named by the click, as Cancel may
+# overtake it on its way
+BEGIN = """(ticket, ...inputs) => {
+  document.body.classList.add('drawing');
+  window.drawing = Math.random().toString(36).slice(2);
+  return [window.drawing, ...inputs];
+}"""
+CANCEL = "() => [window.drawing]"
 END = "() => document.body.classList.remove('drawing')"
 SAVE = "notice => notice || document.querySelector('#zip').click()"
 
@@ -49,6 +55,7 @@ def build_page(handlers: Handlers, train: TrainHandlers, live: LiveHandlers) -> 
         head = html(handlers.header(first), elem_id="head")
         notice = html("", elem_id="notice")
         token = gr.BrowserState("", storage_key="emote")
+        ticket = gr.Textbox(visible="hidden", elem_id="ticket")
         with gr.Tabs(elem_id="tabs") as tabs, gr.Tab("Draw", id=DRAW):
             with gr.Row(elem_id="desk", equal_height=False):
                 with gr.Column(scale=4, min_width=300, elem_id="controls"):
@@ -106,15 +113,22 @@ def build_page(handlers: Handlers, train: TrainHandlers, live: LiveHandlers) -> 
         # lose the answers of one that begins just then. "multiple": a click that comes before the last answer counts
         at_once: dict[str, Any] = {"show_progress": "hidden", "queue": False, "trigger_mode": "multiple"}
 
-        def on(trigger: Any, action: Callable[..., Any], inputs: Any, outputs: list[Any], **options: Any) -> Any:
-            act = with_notice(action, len(outputs))
+        def on(
+            trigger: Any,
+            action: Callable[..., Any],
+            inputs: Any,
+            outputs: list[Any],
+            wipes: bool = True,
+            **options: Any,
+        ) -> Any:
+            act = with_notice(action, len(outputs), wipes=wipes)
             return gr.on(trigger, act, inputs, [*outputs, notice], api_visibility="private", **{**at_once, **options})
 
         chosen = [prompt, examples, head, guidance, lora_scale, also]
         images = [stage, chat, gallery]
         controls = Controls(live_on, typing, strip, also, weights)
 
-        on(page.load, handlers.open, [token, transparent], [token, model, *images, pack])
+        on(page.load, handlers.open, [token, transparent], [token, model, *images, pack], wipes=False)
         page.unload(handlers.leave)
         on(model.input, handlers.choose, [model, prompt], chosen)
         on([fetch.click, hub.submit], handlers.from_hub, [hub, prompt], [model, *chosen],
@@ -125,7 +139,7 @@ def build_page(handlers: Handlers, train: TrainHandlers, live: LiveHandlers) -> 
         drawing = on(
             [generate.click, prompt.submit, another.click],
             handlers.draw,
-            [prompt, seed, steps, guidance, lora_scale, transparent, model, candidates, *controls.mixing],
+            [ticket, prompt, seed, steps, guidance, lora_scale, transparent, model, candidates, *controls.mixing],
             [seed, *images],
             js=BEGIN,
             queue=True,
@@ -136,7 +150,7 @@ def build_page(handlers: Handlers, train: TrainHandlers, live: LiveHandlers) -> 
         )
         drawing.then(None, js=END)
         drawing.failure(None, js=END)
-        on(cancel.click, handlers.cancel, None, [], cancels=[drawing])
+        on(cancel.click, handlers.cancel, ticket, [], cancels=[drawing], js=CANCEL)
 
         typed = [live_on, prompt, seed, transparent, model, lora_scale, *controls.mixing]
         wire(on, controls, live, typed, seed, transparent, images, notice)

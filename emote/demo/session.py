@@ -7,6 +7,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ from emote.util.errors import ConfigError
 
 SMALL_PX = 64  # emoji within text, sharp on screens with two pixels a point
 LONGEST_NAME = 100  # letters that are typed; a shortcode has at most 32
+MOST_OVERTAKEN = 32  # drawings that were cancelled before they arrived
 KEPT_AFTER_LEAVING_S = 3600.0  # a phone that was put away comes back
 
 
@@ -90,7 +92,10 @@ class Session:
         self.refined: Typed | None = None  # what of it was drawn again in more steps
         self._newest = 0.0  # of what was typed
         self._drafts = 0
-        self._cancelled, self._typing = threading.Event(), threading.Event()
+        self._typing = threading.Event()
+        self._ticket, self._cancelled = "", threading.Event()
+        self._overtaken: deque[str] = deque(maxlen=MOST_OVERTAKEN)
+        self._changing = threading.Lock()
         self._saving = threading.Lock()
 
     @property
@@ -98,28 +103,39 @@ class Session:
         """What its browser keeps, to find it again."""
         return self.folder.name
 
-    def begin(self) -> threading.Event:
-        """Return the event that `cancel` sets for the drawing that begins now; one of what is typed is superseded."""
-        self._typing.set()
-        self._cancelled = threading.Event()
-        return self._cancelled
+    def begin(self, ticket: str = "") -> threading.Event:
+        """Return the event that `cancel` sets for the drawing that begins now, by the name that its page gave it.
+
+        What is drawn while the visitor types is superseded.
+        """
+        with self._changing:
+            self._typing.set()
+            self._ticket, self._cancelled = ticket, threading.Event()
+            if ticket in self._overtaken:
+                self._cancelled.set()
+            return self._cancelled
+
+    def cancel(self, ticket: str = "") -> None:
+        """Stop a drawing, also one whose request arrives after this; without a ticket, the one that is under way."""
+        with self._changing:
+            if ticket and ticket != self._ticket:
+                self._overtaken.append(ticket)
+            else:
+                self._cancelled.set()
+            self._typing.set()
 
     def begin_typed(self, number: float | None) -> threading.Event | None:
         """Return the event that the next such drawing sets; None where something that was typed later is there already.
 
         number: when it was typed, by the browser's clock; None: now.
         """
-        with self._saving:
+        with self._changing:
             if number is not None and float(number) < self._newest:
                 return None
             self._newest = self._newest if number is None else float(number)
             self._typing.set()
             self._typing = threading.Event()
             return self._typing
-
-    def cancel(self) -> None:
-        self._cancelled.set()
-        self._typing.set()
 
     def add(self, drawing: Drawing) -> None:
         self.drawings.append(drawing)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from emote.demo import train_markup
+from emote.demo.notices import Noted
 from emote.demo.session import Session, Sessions
 from emote.demo.train_settings import BASES, Settings, data_words, train_words
 from emote.demo.training import FINISHED, STOPPING, State, Training
@@ -19,6 +22,10 @@ from emote.demo.uploads import keep_upload
 from emote.util.errors import ConfigError
 
 LOOKING_S = 900  # for `emote data check`
+NO_FOLDERS = (
+    "Your browser does not tell in which sub-folders the files lie, so all were put into one; a zip of the folder "
+    "keeps them."
+)
 
 
 class TrainHandlers:
@@ -31,11 +38,27 @@ class TrainHandlers:
     def session(self, request: gr.Request) -> Session:
         return self.sessions.of(str(request.session_hash))
 
-    def look(self, files: list[str] | str | None, trigger: str, request: gr.Request) -> tuple[Any, ...]:
+    def look_folder(
+        self, files: list[str] | None, told: str | None, trigger: str, request: gr.Request
+    ) -> tuple[Any, ...] | Noted:
+        """As `look`. told: in JSON the path of each file within the folder that was chosen."""
+        try:
+            paths = [str(path) for path in json.loads(told or "[]")]
+        except (ValueError, TypeError, RecursionError):
+            paths = []
+        found = self.look(files, trigger, request, paths)
+        return found if paths else Noted(found, NO_FOLDERS)
+
+    def look(
+        self, files: list[str] | str | None, trigger: str, request: gr.Request, paths: Sequence[str] = ()
+    ) -> tuple[Any, ...]:
         """Keep what was uploaded, and say what it holds: (found, emptied file box)."""
         arrived = [Path(file) for file in ([files] if isinstance(files, str) else files or [])]
         session = self.session(request)
-        session.upload = keep_upload(arrived, self.training.runs_dir)
+        try:
+            session.upload = keep_upload(arrived, self.training.runs_dir, paths)
+        except FileNotFoundError as error:  # taken by another page that has sent the same
+            raise ConfigError("the same files arrived twice at the same time; send them again") from error
         for file in arrived:
             file.unlink(missing_ok=True)  # a copy: it is kept beside the runs
         out = session.folder / secrets.token_hex(8)

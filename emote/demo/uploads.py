@@ -10,11 +10,10 @@ import shutil
 import tempfile
 import unicodedata
 import zipfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from emote.data.reading.files import DAMAGED
+from emote.data.reading.files import DAMAGED, is_litter
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest
 from emote.util.units import readable_bytes
@@ -24,13 +23,16 @@ MOST_FILES = 20_000
 MOST_BYTES = 2 << 30  # in all, unpacked
 BOMB_RATIO, BOMB_BYTES = 200, 10 << 20  # no image of 10 MB shrinks to a 200th
 LONGEST_NAME = 120  # bytes; file systems take 255, and a suffix may come
+DEEPEST = 12  # folders in each other
+IMAGES = {".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".bmp", ".avif", ".tif", ".tiff", ".heic", ".jxl"}
 
 
-def keep_upload(files: Sequence[Path], runs_dir: Path) -> Path:
+def keep_upload(files: Sequence[Path], runs_dir: Path, told: Sequence[str] = ()) -> Path:
     """Return the folder, or the zip, that holds these files; the same files have the same place.
 
-    Raises ConfigError for no files, too many or too much, a zip beside other files, and a zip that is damaged or
-    unpacks to far more than an image set would.
+    told: of each file, with the folders that the browser found it in; without, all lie in one folder.
+    Raises ConfigError for no files, too many or too much, a zip beside other files, a zip that is damaged or unpacks to
+    far more than an image set would, and files of one name whose captions could be mixed up.
     """
     if not files:
         raise ConfigError("nothing has arrived: choose a folder, some images, or one zip")
@@ -50,7 +52,8 @@ def keep_upload(files: Sequence[Path], runs_dir: Path) -> Path:
             shutil.copyfile(zips[0], Path(temporary, "zip")).replace(place)
         return place
     with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary:
-        place = root / _copy(files, Path(temporary, "set"))
+        names = _relative(told if len(told) == len(files) else [file.name for file in files])
+        place = root / _copy(dict(zip(_places(names), files, strict=True)), Path(temporary, "set"))
         if not place.exists():
             Path(temporary, "set").rename(place)
     return place
@@ -86,20 +89,48 @@ def clean_name(name: str) -> str:
     return name if name not in ("", ".", "..") else "unnamed"
 
 
-def _copy(files: Sequence[Path], place: Path) -> str:
-    """Copy under clean names; a second file of one name goes into a folder `2`, so that its caption stays beside it.
+def _relative(told: Sequence[str]) -> list[PurePosixPath]:
+    """Return clean paths within the folder that was chosen."""
+    paths = []
+    for path in told:
+        parts = [part for part in path.replace("\\", "/").split("/") if part.strip() not in ("", ".", "..")]
+        if len(parts) > DEEPEST:
+            raise ConfigError(f"folders may lie {DEEPEST - 1} deep in each other, not {len(parts) - 1}; move them up")
+        paths.append([clean_name(part) for part in parts] or ["unnamed"])
+    if all(len(parts) > 1 for parts in paths) and len({parts[0] for parts in paths}) == 1:
+        paths = [parts[1:] for parts in paths]
+    return [PurePosixPath(*parts) for parts in paths]
 
-    Return the content's name.
+
+def _places(names: Sequence[PurePosixPath]) -> list[PurePosixPath]:
+    """Return a place of its own for each file: of images, later ones of a name get a folder with a number.
+
+    Raises ConfigError where there are other files too: captions of one image would be another's.
     """
-    seen: Counter[str] = Counter()
+    folders = {str(parent).casefold() for name in names for parent in name.parents}
+    taken: set[str] = set()
+    places = []
+    for name in names:
+        place, number = name, 1
+        while (key := str(place).casefold()) in taken or key in folders:
+            if any(other.suffix.lower() not in IMAGES and not is_litter(str(other)) for other in names):
+                raise ConfigError(
+                    f"two files are called {name}, and nobody knows which captions are whose: upload one zip of their "
+                    "folder, which keeps the folders in it"
+                )
+            number += 1
+            place = PurePosixPath(str(number), name)
+        taken.add(key)
+        places.append(place)
+    return places
+
+
+def _copy(files: Mapping[PurePosixPath, Path], place: Path) -> str:
+    """Copy each to its place in the set, and return the content's name."""
     content = hashlib.sha256()
-    for file in files:
-        name = clean_name(file.name)
-        seen[name.casefold()] += 1
-        count = seen[name.casefold()]
-        to = place / name if count == 1 else place / str(count) / name
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, to)
+    for name, file in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place / name)
     for file in sorted(p for p in place.rglob("*") if p.is_file()):
         content.update(
             repr((file.relative_to(place).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest())).encode()

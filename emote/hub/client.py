@@ -199,7 +199,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _wait_seconds(response: Any) -> float | None:
     told = response.headers.get("Retry-After", "")
-    return float(told) if str(told).isdigit() else None
+    return float(told) if str(told).isdecimal() else None
 
 
 def _sha256(content: Content) -> str:

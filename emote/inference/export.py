@@ -108,6 +108,8 @@ def _find_file(words: Export) -> Path:
     if path.exists() and (given := find_adapter_file(path)):
         return given
     file: Path = _find(words).file
+    if file.is_dir():
+        return file
     beside = [path for path in file.parent.glob("*.safetensors") if path != file]
     # a run's own file in kohya's format has the facts of its training
     return beside[0] if words.to is Target.kohya and len(beside) == 1 else file

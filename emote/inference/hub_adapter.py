@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import huggingface_hub
@@ -10,17 +10,20 @@ import yaml
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+from emote.lora.description import PEFT_CONFIG
+from emote.lora.layer_names import PARTS, PEFT_FILE
 from emote.models.locate import HUB_TIMEOUT_S
 from emote.util.errors import ConfigError
 
-BESIDE = ("README.md", "config.yaml", "evaluation.json")
+BESIDE = ("README.md", "config.yaml", "evaluation.json", PEFT_CONFIG)
 
 
 def download(name: str, usual: str) -> tuple[Path, str | None, str]:
     """(file, base model or None, licence or "") of `owner/name`, or of one file in it: `owner/name/path/to/file`.
 
-    usual: the file that is meant where none is named, if there is one of that name.
-    Only that file, the card and the run's configuration are downloaded; without a network the Hub's cache serves.
+    usual: the file that is meant where none is named, if there is one of that name. Several of peft's files, one for
+    each part of a pipeline, are one adapter: their directory is returned.
+    Only what is meant, the card and the run's configuration are downloaded; without a network the Hub's cache serves.
     Raises ConfigError where it is not to be had, or holds several adapters and none is named.
     """
     owner, title, *rest = name.split("/")
@@ -30,31 +33,33 @@ def download(name: str, usual: str) -> tuple[Path, str | None, str]:
             raise ConnectionError("HF_HUB_OFFLINE is set")
         info = huggingface_hub.HfApi().model_info(repository, timeout=HUB_TIMEOUT_S)
         files = [str(sibling.rfilename) for sibling in info.siblings or []]
-        file = _choose(name, files, wanted, usual)
-        folder = Path(file).parent
-        wished = [file, *BESIDE, *(str(folder / beside) for beside in BESIDE)]
+        chosen = _choose(name, files, wanted, usual)
+        folders = dict.fromkeys(Path(file).parent for file in chosen)
+        wished = [*chosen, *BESIDE, *(str(folder / beside) for folder in folders for beside in BESIDE)]
         root = Path(huggingface_hub.snapshot_download(repository, revision=info.sha, allow_patterns=wished))
     except ConfigError:
         raise
     except Exception as error:  # the HTTP library's errors differ between versions; a cached copy may still do
         root = _cached(name, repository, error)
-        file = _choose(name, [str(p.relative_to(root)) for p in sorted(root.rglob("*.safetensors"))], wanted, usual)
+        chosen = _choose(name, [str(p.relative_to(root)) for p in sorted(root.rglob("*.safetensors"))], wanted, usual)
     card = _card(root / "README.md")
     base = card.get("base_model")
     base = base[0] if isinstance(base, list) and base else base
-    return root / file, str(base) if base else None, str(card.get("license") or "")
+    file = root / (chosen[0] if len(chosen) == 1 else wanted)
+    return file, str(base) if base else None, str(card.get("license") or "")
 
 
-def _choose(name: str, files: list[str], wanted: str, usual: str) -> str:
+def _choose(name: str, files: list[str], wanted: str, usual: str) -> list[str]:
     adapters = [file for file in files if file.endswith(".safetensors")]
-    if wanted:
-        chosen = [file for file in adapters if file in (wanted, f"{wanted}/{usual}")]
-    else:
-        chosen = [file for file in adapters if file == usual] or adapters
+    chosen = [file for file in adapters if file in (wanted, str(PurePosixPath(wanted, usual)))]
+    places = {str(PurePosixPath(wanted, part, PEFT_FILE)) for part in ("", *PARTS)}
+    if chosen or (chosen := [file for file in adapters if file in places]):
+        return chosen
+    chosen = [] if wanted else adapters
     if len(chosen) != 1:
         listed = f"; set run={'/'.join(name.split('/')[:2])}/<file>, one of {', '.join(adapters)}" if adapters else ""
         raise ConfigError(f"run={name} has {len(chosen) or 'no'} such adapters as safetensors on the Hub{listed}")
-    return chosen[0]
+    return chosen
 
 
 def _cached(name: str, repository: str, error: Exception) -> Path:

@@ -177,7 +177,7 @@ def _size(asked: str | None, adapter: Adapter | None, base: Base | None) -> tupl
         side = adapter.resolution if adapter else base.side_px if base else None
         return (side, side) if side else None
     parts = asked.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
         raise ConfigError(f"size must be a number of pixels or width x height such as 64x96, got {asked or 'nothing'}")
     return int(parts[0]), int(parts[-1])
 

@@ -18,14 +18,16 @@ from yaml import YAMLError
 from emote.config import ModelConfig
 from emote.diffusion.few_steps import OBJECTIVES, FewSteps, few_steps_of
 from emote.inference.evaluated import evaluation_beside, read_evaluation
-from emote.lora.layer_names import COMMENT, PEFT_FILE
+from emote.lora.description import of_part
+from emote.lora.layer_names import COMMENT, PARTS, PEFT_FILE
+from emote.lora.peft_directory import peft_files
 from emote.models.presets import find_base, model_named
 from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
 from emote.runs.mix_names import mix_label, parse_mix
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import RANK, RunFolder
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest, read_tensor_header
-from emote.util.hints import did_you_mean, nearest
+from emote.util.hints import did_you_mean, nearest, of_address
 from emote.util.places import bundled
 
 if TYPE_CHECKING:
@@ -97,12 +99,14 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     """The adapter that `run` names; of a run with several finished step counts the last.
 
     run: `[a:0.8, b:0.4]`, a mix of several by their weights, or one of them: `latest`, a run's name or the start of its
-    identity, `<run>/<steps>`, the directory of either, an adapter file, or a Hub name with or without a file in it.
-    model: the base model to use instead of the adapter's own.
+    identity, `<run>/<steps>`, of nested ranks `<run>/<steps>/rank-<r>`, the directory of any, an adapter file, or a Hub
+    name with or without a file in it. model: the base model to use instead of the adapter's own.
     Raises ConfigError, with the nearest name, for what is not there, and where no base model is known.
     """
     if (parts := parse_mix(run)) is not None:
         return mixed([(find_adapter(name, runs_dir, model), weight) for name, weight in parts])
+    if address := of_address("run", run, in_it=True):
+        raise ConfigError(address)
     path = Path(run).expanduser()
     if not run:
         raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {known_runs(runs_dir)}")
@@ -118,7 +122,7 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
         if directory.is_dir() and (file := _file_in(directory)):
             return _of_file(file, model)
     # else a Hub name, whose owner may be called like a run
-    if (step.isdigit() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
+    if (step.partition("/")[0].isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
         return _of_run(folder, step, model)
     if problem := _mistyped(path):
         raise ConfigError(f"run={run} {problem}; {known_runs(runs_dir)}")
@@ -207,7 +211,13 @@ def adapters_with_hash(short_hash: str, runs_dir: Path = Path("runs")) -> Iterat
 
 
 def adapter_hash(file: Path) -> str:
-    """Of the file that A1111 would load: the one in kohya's format, where it lies beside a run's own."""
+    """Of the file that A1111 would load: the one in kohya's format, where it lies beside a run's own.
+
+    Of a directory of several parts, which A1111 does not load, it is of them all.
+    """
+    if file.is_dir():
+        parts = "".join(map(tensor_hash, peft_files(file)))
+        return hashlib.sha256(parts.encode()).hexdigest()[:SHORT_HASH]
     others = [other for other in file.parent.glob("*.safetensors") if other.name != ADAPTER_FILE]
     return tensor_hash(others[0] if file.name == ADAPTER_FILE and len(others) == 1 else file)[:SHORT_HASH]
 
@@ -225,7 +235,7 @@ def tensor_hash(file: Path) -> str:
 
 
 def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
-    """step: one of the finished counts, or best-at-step-<step>; "" for the last."""
+    """step: one of the finished counts, with or without /rank-<r>, or best-at-step-<step>; "" for the last."""
     paths = [folder.deliverables(count) for count in folder.delivered_steps()]
     if not paths:
         raise ConfigError(
@@ -233,9 +243,10 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
         )
     if not step:
         return _of_file(_adapter_in(paths[-1]), model)
+    count, _, rank = step.partition("/")
     for path in reversed(paths):
-        if step.isdigit() and int(step) == int(path.name):
-            return _of_file(_adapter_in(path), model)
+        if count.isdecimal() and int(count) == int(path.name):
+            return _of_file(_adapter_in(path / rank), model)
         if step.startswith(BEST) and (path / step).is_dir():
             return _of_file(_adapter_in(path / step), model)
     known = ", ".join(str(int(path.name)) for path in paths)
@@ -244,20 +255,27 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
 
 def _adapter_in(directory: Path) -> Path:
     if not (directory / ADAPTER_FILE).is_file():
-        raise ConfigError(f"run: {directory} has no {ADAPTER_FILE}")
+        ranks = sorted((path.name for path in directory.parent.glob(f"{RANK}*")), key=lambda name: (len(name), name))
+        hint = f"; there are {', '.join(ranks)}" if directory.name.startswith(RANK) and ranks else ""
+        raise ConfigError(f"run: {directory} has no {ADAPTER_FILE}{hint}")
     return directory / ADAPTER_FILE
 
 
 def _of_file(file: Path, model: ModelConfig | None) -> Adapter:
     """A step's own file knows its run; its best adapter, one folder below, does too; of others the header is read."""
     folder = file.resolve().parent
-    name = folder.name if file.name in (ADAPTER_FILE, PEFT_FILE) else file.stem
+    if file.is_dir():
+        name = file.resolve().name
+    else:
+        name = folder.name if file.name in (ADAPTER_FILE, PEFT_FILE) else file.stem
     described = _config_of(file)
     if not described:
         return _bare(file, name, name, model, None)
-    step = folder.parent if folder.name.startswith(BEST) else folder
-    if step.parent.name == "steps" and step.name.isdigit():
+    step = folder.parent if folder.name.startswith((BEST, RANK)) else folder
+    if step.parent.name == "steps" and step.name.isdecimal():
         which = str(int(step.name)) if step == folder else folder.name
+        if folder.name.startswith(RANK):
+            which = f"{int(step.name)}/{folder.name}"
         return _described(file, f"{step.parent.parent.name}/{which}", described, model)
     return _described(file, name, described, model)
 
@@ -283,7 +301,7 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
     opened = open_adapter(file)
     if opened.problem:
         raise ConfigError(f"run: {file} {opened.problem}")
-    told = base or opened.header.metadata.get("ss_sd_model_name") or opened.described.get("base_model_name_or_path")
+    told = base or opened.header.metadata.get("ss_sd_model_name") or _base_described(opened.described)
     if model is None and isinstance(told, str) and HUB_NAME.fullmatch(told):
         model = model_named(told)
     elif model is None and opened.base.name in BY_SHAPE:
@@ -299,6 +317,11 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
     few = few_steps_of(label, file.name, *texts)
     guidance = few.guidance_scale if few else GUIDANCE
     return _as_recommended(Adapter(file, label, name, model, side_px, guidance, few_steps=few))
+
+
+def _base_described(described: Mapping[str, Any]) -> Any:
+    """The base model by peft's settings."""
+    return next((base for part in PARTS if (base := of_part(described, part, "base_model_name_or_path"))), None)
 
 
 def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfig | None) -> Adapter:
@@ -350,7 +373,8 @@ def _shown_path(data: Mapping[str, Any]) -> str:
 
 def _config_of(file: Path) -> dict[str, Any]:
     """Of the run that delivered the file; {} where there is none beside it or one folder above."""
-    for folder in (file.parent, file.parent.parent):
+    start = file if file.is_dir() else file.parent
+    for folder in (start, start.parent):
         if (folder / CONFIG_FILE).is_file():
             try:
                 values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))

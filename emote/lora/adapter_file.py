@@ -34,6 +34,7 @@ from emote.lora.layer_names import (
     layer_name,
     split_key,
 )
+from emote.lora.peft_directory import peft_files
 from emote.util.errors import ConfigError
 from emote.util.hints import listed
 from emote.util.tensor_file import Header, look
@@ -127,6 +128,7 @@ class AdapterFile:
     described: peft's settings (see description); beside: whether they lie in a file of their own.
     embeddings: trigger words whose embeddings are in it and are not used.
     problem: why it cannot be used, as the end of a sentence that begins with its path.
+    parted: the files that it consists of, where `path` is a directory with several of peft's.
     """
 
     path: Path
@@ -137,6 +139,11 @@ class AdapterFile:
     beside: bool
     embeddings: list[str]
     problem: str | None
+    parted: tuple[AdapterFile, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        return [part.path for part in self.parted] or [self.path]
 
     def ranks(self) -> Counter[int]:
         return Counter(self.header.shapes[roles[DOWN]][1][0] for roles in self.keys.values() if DOWN in roles)
@@ -167,6 +174,9 @@ class AdapterFile:
         """
         if self.problem:
             raise ConfigError(f"{self.path} {self.problem}")
+        if self.parted:
+            layers = {name: layer for part in self.parted for name, layer in part.load().layers.items()}
+            return Adapter(layers, self.base, self.format)
         layers = {}
         try:
             with safe_open(str(self.path), framework="pt") as file:
@@ -199,19 +209,15 @@ class AdapterFile:
 def find_adapter_file(path: Path) -> Path | None:
     """Return the adapter file that a path names, itself or by its directory; None where a directory has none.
 
-    Of a directory: diffusers' file, else peft's, else the one safetensors file in it. Raises ConfigError where it holds
-    several, or several of peft's directories.
+    Of a directory: diffusers' file, else peft's, else the one safetensors file in it; the directory itself where it has
+    peft's files of several parts, which belong together. Raises ConfigError where it holds several others.
     """
     if path.is_file():
         return path
-    for name in (DIFFUSERS_FILE, PEFT_FILE):
-        if (path / name).is_file():
-            return path / name
-    parts = [part for part in PARTS if (path / part / PEFT_FILE).is_file()]
-    if len(parts) == 1:
-        return path / parts[0] / PEFT_FILE
-    if parts:
-        raise ConfigError(f"{path} has adapters of {' and '.join(parts)}, and one is read: name its directory")
+    if (path / DIFFUSERS_FILE).is_file():
+        return path / DIFFUSERS_FILE
+    if parts := peft_files(path):
+        return parts[0] if len(parts) == 1 else path
     if (path / "model_index.json").is_file():
         return None  # a base model's
     files = sorted(path.glob("*.safetensors"))
@@ -223,7 +229,12 @@ def find_adapter_file(path: Path) -> Path | None:
 
 
 def open_adapter(path: Path) -> AdapterFile:
-    """Look at a file. Raises ConfigError where it is no whole safetensors file; `problem` says what else is wrong."""
+    """Look at a file, or a directory with peft's of several parts.
+
+    Raises ConfigError where it is no whole safetensors file; `problem` says what else is wrong.
+    """
+    if path.is_dir():
+        return _together(path, [open_adapter(file) for file in peft_files(path)])
     header = look(path)
     keys: dict[str, dict[str, str]] = {}
     others: list[str] = []
@@ -259,6 +270,27 @@ def open_adapter(path: Path) -> AdapterFile:
 def read_adapter(path: Path) -> Adapter:
     """Return the layers of an adapter file of any format. Raises ConfigError where it cannot be used, and says why."""
     return open_adapter(path).load()
+
+
+def _together(path: Path, parts: list[AdapterFile]) -> AdapterFile:
+    """Files of one pipeline's parts as one, whose tensors are called by their files too."""
+    shapes, described, problem = {}, {}, None
+    keys: dict[str, dict[str, str]] = {}
+    for part in parts:
+        where = part.path.relative_to(path)
+        named = {key: f"{where}: {key}" for key in part.header.shapes}
+        shapes |= {named[key]: entry for key, entry in part.header.shapes.items()}
+        if both := sorted(keys.keys() & part.keys.keys()):
+            problem = problem or f"is damaged: two of its files change {listed(both)}"
+        keys |= {layer: {role: named[key] for role, key in roles.items()} for layer, roles in part.keys.items()}
+        described |= {f"{own}.{key}": value for own in part.parts() for key, value in part.described.items()}
+        problem = problem or (part.problem and f"cannot be used: {where} {part.problem}")
+    size = sum(part.header.size_bytes for part in parts)
+    embeddings = sorted({name for part in parts for name in part.embeddings})
+    beside = any(part.beside for part in parts)
+    return AdapterFile(
+        path, Header(shapes, {}, size), Format.peft, keys, described, beside, embeddings, problem, tuple(parts)
+    )
 
 
 def _with_part(name: str, path: Path) -> str:

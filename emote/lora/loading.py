@@ -29,7 +29,7 @@ def load_for_sampling(unet: nn.Module, path: Path, encoders: Modules = MappingPr
     where the file is missing, is no adapter that is supported, or belongs to another base model; nothing has changed.
     """
     file = find_adapter_file(Path(path))
-    if file is None or not file.is_file():
+    if file is None or not file.exists():
         raise ConfigError(f"there is no adapter at {path}")
     layers = read_adapter(file).layers
     put_layers({"unet": unet, **encoders}, layers, file)

@@ -26,7 +26,7 @@ from emote.lora.adapter import (
     trainable,
 )
 from emote.util.errors import ConfigError
-from emote.util.hints import listed
+from emote.util.hints import listed, of_address
 
 if TYPE_CHECKING:
     from emote.lora.adapter_file import AdapterFile, Layer
@@ -46,7 +46,8 @@ def start_file(lora: LoraConfig) -> Path | None:
     except ConfigError as error:
         raise ConfigError(f"lora.init_from: {error}") from error
     if file is None:
-        raise ConfigError(f"lora.init_from must name an adapter file, got {lora.init_from}, where none is")
+        problem = f"lora.init_from must name an adapter file, got {lora.init_from}, where none is"
+        raise ConfigError(of_address("lora.init_from", lora.init_from, hub=False) or problem)
     return file.resolve()
 
 
@@ -55,7 +56,9 @@ def warm_start_key(lora: LoraConfig) -> dict[str, str]:
     file = start_file(lora)
     if file is None:
         return {}
-    opened, digest = _opened(file), hashlib.sha256(file.read_bytes())
+    opened, digest = _opened(file), hashlib.sha256()
+    for one in opened.files:
+        digest.update(one.read_bytes())
     if opened.beside:
         digest.update(json.dumps(opened.described, sort_keys=True).encode())
     return {"lora.init_from": digest.hexdigest()}
@@ -136,6 +139,8 @@ def _differences(own: Mapping[str, Layer], unet: nn.Module, wanted: Iterable[str
     ranks = {layer.rank for layer in own.values()}
     if ranks != {lora.rank}:
         advice = f"set lora.rank={min(ranks)}" if len(ranks) == 1 else "only one rank can be trained"
+        if lora.nested and len(ranks) == 1:
+            advice += f", with lora.nested=[] or one that ends with {min(ranks)}"
         found.append(f"has rank {_listed(ranks)}, lora.rank is {lora.rank}; {advice}")
     is_dora = any(layer.magnitude is not None for layer in own.values())
     if is_dora != any(".lora_magnitude_vector." in name for name in wanted):

@@ -15,6 +15,7 @@ from emote.models.single_file import PUBLISHED, SUFFIXES, OneFile
 from emote.models.supported import check_supported, read_config
 from emote.models.weights import STEMS, VARIANTS, weight_files, weighted_parts
 from emote.util.errors import ConfigError
+from emote.util.hints import of_address
 from emote.util.places import TRAIN, bundled
 
 HERE_WORKS = f"here works: {TRAIN} experiment=quickstart"
@@ -36,6 +37,8 @@ def locate(model: ModelConfig) -> Path:
     if found := _on_this_machine(model.path):
         base = found if found.is_dir() else OneFile.of(_configuration(model), found)
         return check(base, model.variant, model.path)
+    if address := of_address("model.path", model.path):
+        raise ConfigError(address)
     if model.path.endswith(SUFFIXES):
         raise ConfigError(f"model.path={model.path}: there is no such file here\n{HERE_WORKS}")
     if not HUB_NAME.fullmatch(model.path):
@@ -66,7 +69,8 @@ def _configuration(model: ModelConfig) -> Path:
     if found := _on_this_machine(model.config):
         return found
     if not HUB_NAME.fullmatch(model.config):
-        raise ConfigError(f"model.config={model.config} is neither a directory here nor a Hub name")
+        problem = f"model.config={model.config} is neither a directory here nor a Hub name"
+        raise ConfigError(of_address("model.config", model.config) or problem)
     return _from_hub(replace(model, path=model.config, variant=None), "model.config", weights=False)
 
 

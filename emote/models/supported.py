@@ -8,8 +8,10 @@ without a word, or end in a traceback.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +42,15 @@ MARKS: dict[str, dict[str, Any]] = {
     "v_pred": {"prediction_type": "v_prediction"},
     "ztsnr": {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
 }
+GUIDANCE_INPUT = re.compile(r"model\.diffusion_model\.time_embed\w*\.cond_proj\.weight")
 EDM_MARKS = ("edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min")
+log = logging.getLogger(__name__)
 
 
 def check_supported(path: Path, name: str) -> None:
     """Raises ConfigError, with the reason, for a directory whose model needs what is not done here.
 
-    path: in diffusers' layout, all parts there. name: what the user calls it.
+    path: in diffusers' layout, all parts there. name: what the user calls it, which alone refuses nothing.
     """
     parts = ("unet", "vae", "text_encoder", "text_encoder_2")
     configs = {part: read_config(path / part / "config.json") for part in parts if (path / part).is_dir()}
@@ -55,10 +59,11 @@ def check_supported(path: Path, name: str) -> None:
     encoders = [_text_config(configs[part]) for part in parts[2:] if part in configs]
     checks = (
         _of_unet(unet, vae), _of_text(unet, encoders), _of_vae(vae), _of_scheduler(scheduler),
-        _of_distillation(name, unet, scheduler), _of_tokenizers(path, encoders),
+        _of_distillation(unet, scheduler), _of_tokenizers(path, encoders),
     )  # fmt: skip
     if problem := next((found for check in checks for found in check), None):
         raise ConfigError(f"model.path: {path} {problem}")
+    _advise(Path(name).name)
 
 
 def check_single_file(file: Path, header: Header, configuration: Path, kind: str) -> None:
@@ -75,11 +80,14 @@ def check_single_file(file: Path, header: Header, configuration: Path, kind: str
         raise ConfigError(
             f"{name} has a UNet that also reads {MORE_INPUTS['class_embed_type']}; use a plain base model"
         )
-    told = " ".join(header.metadata.get(f"modelspec.{key}", "") for key in ("title", "architecture")).lower()
-    if found := DISTILLED.search(told):
+    if any(GUIDANCE_INPUT.fullmatch(key) for key in header.shapes):
+        raise ConfigError(f"{name} {next(_of_distillation({'time_cond_proj_dim': 'told'}, {}))}")
+    told = [header.metadata.get(f"modelspec.{key}", "") for key in ("architecture", "title")]
+    if told[1] in (header.metadata.get("ss_output_name"), file.stem):
+        del told[1]  # what somebody called it
+    if found := DISTILLED.search(" ".join(told).lower()):
         raise ConfigError(f"{name} is a distilled model ({found[0]}, as its header says): {WITHOUT_GUIDANCE}")
-    for problem in _of_distillation(file.stem, {}, {}):
-        raise ConfigError(f"{name} {problem}")
+    _advise(file.stem)
     if (configuration / "text_encoder_2").is_dir() != (kind == "xl_base"):
         what = "a Stable Diffusion XL" if kind == "xl_base" else "no XL"
         raise ConfigError(f"{name} is {what}, and the configuration in {configuration} is of another version; "
@@ -159,7 +167,7 @@ def _of_scheduler(scheduler: Mapping[str, Any]) -> Iterator[str]:
         yield f"has beta_schedule={scheduler['beta_schedule']}, which is none of those that are known"
 
 
-def _of_distillation(name: str, unet: Mapping[str, Any], scheduler: Mapping[str, Any]) -> Iterator[str]:
+def _of_distillation(unet: Mapping[str, Any], scheduler: Mapping[str, Any]) -> Iterator[str]:
     if unet.get("time_cond_proj_dim") is not None:
         yield f"is a distilled model (its UNet is told the guidance, as LCM's are): {WITHOUT_GUIDANCE}"
     kind, spacing = str(scheduler.get("_class_name")), scheduler.get("timestep_spacing")
@@ -169,8 +177,17 @@ def _of_distillation(name: str, unet: Mapping[str, Any], scheduler: Mapping[str,
             f"is a distilled model (its {kind} has timestep_spacing=trailing, as the turbo models' have; set leading "
             f"there if it is not): {WITHOUT_GUIDANCE}"
         )
-    if found := DISTILLED.search(Path(name).name.lower()):
-        yield f"is a distilled model ({found[0]}, by its name; rename it if it is not): {WITHOUT_GUIDANCE}"
+
+
+@cache  # a model is looked at several times
+def _advise(name: str) -> None:
+    if found := DISTILLED.search(name.lower()):
+        log.warning(
+            "model.path: %s is called as distilled models are (%s), and its files do not say that it is one; if it "
+            "draws in a few steps without guidance, use the model that it was made from: it would be trained wrongly",
+            name,
+            found[0],
+        )
 
 
 def _of_tokenizers(path: Path, encoders: list[dict[str, Any]]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from emote.util.errors import ConfigError
 from emote.util.files import is_sealed, read_tensor_header
 
 ASIDE = ".damaged"  # what such a file's name ends with afterwards
+PLACES = (".", "checkpoints", "best", "held_out")  # of a run, where files are set aside
 
 
 class Damaged(ConfigError):
@@ -73,6 +75,20 @@ def set_aside(file: Path) -> Path:
     aside = file.with_name(file.name + ASIDE)
     file.replace(aside)
     return aside
+
+
+def remove_set_aside(root: Path, step: int) -> None:
+    """Remove what `set_aside` left of a run that is finished at a step, and of the steps up to it.
+
+    A checkpoint that is whole is of another run or step, and stays.
+    """
+    for file in (file for folder in PLACES for file in (root / folder).glob(f"*{ASIDE}")):
+        stem = file.name.split(".")[0]
+        if stem.isdecimal() and int(stem) > step:
+            continue
+        with suppress(OSError, ConfigError):  # the run is finished all the same
+            if file.suffixes[:1] != [".ckpt"] or checkpoint_damage(file):
+                file.unlink()
 
 
 def _short(error: BaseException) -> str:

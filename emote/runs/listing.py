@@ -106,13 +106,16 @@ def delete_run(directory: Path, name: str) -> RunRow:
     """Remove the one run that `name` means, as for `matching_runs`. Raises ConfigError otherwise, and Busy where
     another process is at it."""
     rows = list_runs(directory)
-    meant = {folder.name for folder in matching_runs(name, list_run_folders(directory))}
-    chosen = [row for row in rows if row.name in meant]
-    if len(chosen) != 1:
+    meant = matching_runs(name, list_run_folders(directory))
+    chosen = [row for row in rows if row.name in {folder.name for folder in meant}]
+    if len(meant) != 1 or not chosen:
         known = ", ".join(row.name for row in rows) or "none"
-        raise ConfigError(f"delete must name one run in {directory}, got {name} ({len(chosen)} match); runs: {known}")
-    with run_lock(directory / chosen[0].name):  # Busy where it is being trained
-        shutil.rmtree(directory / chosen[0].name)
+        raise ConfigError(f"delete must name one run in {directory}, got {name} ({len(meant)} match); runs: {known}")
+    root = meant[0].root
+    if root.is_symlink():
+        raise ConfigError(f"{root} is a link to {root.resolve()}; remove the link, and what it leads to, yourself")
+    with run_lock(root):  # Busy where it is being trained
+        shutil.rmtree(root)
     return chosen[0]
 
 

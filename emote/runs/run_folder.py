@@ -12,6 +12,7 @@ from emote.util.files import write_json
 
 ASIDE = ".old"  # in the name of a run that was begun again
 SNAPSHOTS = "snapshots"  # folders of steps on the way, and what going on elsewhere needs
+RANK = "rank-"
 CALLBACK, PLATEAU = "callback", "plateau"  # what ended a run
 
 
@@ -78,10 +79,12 @@ class RunFolder:
         return self.root / "best" / f"{step:06d}.safetensors"
 
     def checkpoint_steps(self) -> list[int]:
-        return sorted(int(p.stem) for p in (self.root / "checkpoints").glob("*.ckpt") if re.fullmatch(r"\d+", p.stem))
+        return sorted(int(p.stem) for p in (self.root / "checkpoints").glob("*.ckpt") if _is_step(p.stem))
 
     def delivered_steps(self) -> list[int]:
-        return sorted(int(p.parent.name) for p in (self.root / "steps").glob("[0-9]*/summary.json"))
+        return sorted(
+            int(p.parent.name) for p in (self.root / "steps").glob("[0-9]*/summary.json") if _is_step(p.parent.name)
+        )
 
     def last_deliverables(self) -> Path | None:
         """Return the directory of the largest finished step count."""
@@ -144,6 +147,16 @@ class RunFolder:
 
     def _summary_file(self, step: int) -> Path:
         return self.deliverables(step) / "summary.json"
+
+
+def _is_step(name: str) -> bool:
+    """Return whether a file or directory is called as those of a step are; a copy of one is not."""
+    return re.fullmatch(r"[0-9]+", name) is not None and name == f"{int(name):06d}"
+
+
+def rank_directory(rank: int) -> str:
+    """Return where in the deliverables of a run with nested ranks (`lora.nested`) the adapter of a smaller one lies."""
+    return f"{RANK}{rank}"
 
 
 def title_of(run_name: str) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from emote.cli.train import compose_config
 from emote.config import Config
+from emote.runs.damage import ASIDE, checkpoint_damage
 from emote.runs.listing import list_runs
 from emote.sweeps.reports.results import gather
 from emote.tools.fuzzing import take_numbers, try_seeds
@@ -81,6 +82,10 @@ def try_damage(directory: Path, seed: int, sound: Sound) -> str:
         if any(file.match(pattern) for pattern in TOLD):
             assert file.name in output, f"nothing is said of {file} ({harmed[file]}):\n{output}"
     assert adapters_of(path) == sound.adapters, f"another adapter after {harmed}:\n{output}"
+    left = [
+        file for file in path.parent.parent.rglob(f"*{ASIDE}") if file.suffixes[0] != ".ckpt" or checkpoint_damage(file)
+    ]
+    assert not left, f"set aside and never removed: {left}"
     return "went on" if "going on from step" in output else "began again"
 
 

@@ -16,6 +16,7 @@ from emote.data.cache import ImageEncoder, TextEmbeddings, TextEncoder, build_te
 from emote.data.prepared import Prepared, Scan, layout_of, prepare
 from emote.evaluation.held_out import HeldOut
 from emote.lora.adapter import attach
+from emote.lora.nested import Nested
 from emote.lora.warm_start import adapt_text, adapts_text, text_encoder_key, warm_start
 from emote.models import components
 from emote.models.precision import Decision
@@ -171,6 +172,7 @@ def _build_module(config: Config, base: Path, prepared: Prepared, decision: Deci
     pixels_a_latent = config.data.resolution // prepared.latents.latent_shape[-1]
     module = LoraModule(unet, scheduler, prepared.text.get(""), config.trainer, config.seed, pixels_a_latent)
     module.text_layers = text_layers
+    module.nested = Nested(unet, config.lora) if config.lora.nested else None
     module.to(decision.device)
     module.train()  # for the adapter's dropout; nothing frozen has any
     if config.trainer.compile:

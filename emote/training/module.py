@@ -17,6 +17,7 @@ from emote.diffusion.objectives import mse
 from emote.evaluation.held_out import held_out_error
 from emote.lora.adapter import load_adapter_state, trainable, without_adapter
 from emote.lora.adapter_file import Layer
+from emote.lora.nested import Nested
 from emote.models.conditioning import predict
 from emote.training.distributed.process_group import mean_over_processes
 
@@ -48,6 +49,7 @@ class LoraModule(pl.LightningModule):
         self.register_buffer("empty_TD", empty_TD.clone(), persistent=False)
         self.grad_norm = math.nan  # before clipping, of the last optimizer step
         self.text_layers: dict[str, Layer] = {}  # of text encoders: not trained, and delivered with the adapter
+        self.nested: Nested | None = None  # ranks within the adapter that are trained too
         self.row: dict[str, float] = {}  # what callbacks measured in the current step
         self.held_out_errors: list[torch.Tensor] = []  # of the validation that runs or has run last
         self.validates_at: Callable[[int], bool] = lambda step: False
@@ -106,6 +108,8 @@ class LoraModule(pl.LightningModule):
         positions_B = batch["position"].tolist()
         step = positions_B[0] // config.batch_size
         places_B = [position % config.batch_size for position in positions_B]
+        if self.nested:
+            self.nested.at_step(self.seed, step)
         latents_BCHW = objective.sample_posterior(mean_BCHW, batch["logvar"], self.seed, step, places_B)
         noise_BCHW = objective.noise(self.seed, step, places_B, mean_BCHW.shape[1:]).to(mean_BCHW)
         timesteps_B = objective.timesteps(self.seed, step, places_B, len(self.alphas_cumprod)).to(self.device)

@@ -26,7 +26,8 @@ def recover(folder: RunFolder, at_most: int) -> None:
     """
     broken = list(_damaged_checkpoints(folder, at_most))
     for file, reason in broken:
-        echo(f"warning: {file} {reason}, and is now called {set_aside(file).name}")
+        aside = set_aside(file).name
+        echo(f"warning: {file} {reason}, and is now called {aside} (removed when the run is finished)")
     start = folder.latest_checkpoint(at_most=at_most)
     on = f"going on from step {start}" if start else "starting from step 0 again"
     known = max((step for step in (folder.noted_step(), *folder.delivered_steps()) if step <= at_most), default=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emote.config import Config
-from emote.runs.damage import Damaged, tensors_damage
+from emote.runs.damage import Damaged, remove_set_aside, tensors_damage
 from emote.runs.environment import git_revision
 from emote.runs.identity import deliverable_key
 from emote.runs.lock import run_lock
@@ -76,6 +76,7 @@ def _run(config: Config, command: list[str], stop: StopRequest, process_group: P
         if to_hub:
             _push(to_hub, folder, step)
         folder.prune_checkpoints(newest=step)
+        remove_set_aside(folder.root, step)
         return path
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_HUB = r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?:datasets/)?"
+_NAME, _IN_IT = r"[\w.-]+", r"(?:/(?:blob|resolve|tree)/[^/?#]+(/[^?#]+)?)?"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -22,6 +26,19 @@ def not_one_of(key: str, value: object, options: Iterable[str]) -> str:
     known = list(options)
     guess = nearest(str(value).lower(), known)
     return f"{key} must be one of {', '.join(known)}, got {value or 'nothing'}{did_you_mean(guess)}"
+
+
+def of_address(key: str, text: str, *, hub: bool = True, in_it: bool = False) -> str | None:
+    """Return what to set in place of an address of the web, None where a value is none.
+
+    hub: whether the key takes a name on the Hub; in_it: also that of a file in it, as `owner/name/file`.
+    """
+    if not re.match(r"\w+://", text):
+        return None
+    found = re.match(rf"(?:hub://|{_HUB})({_NAME}/{_NAME}){_IN_IT}", text)
+    if not (found and hub):
+        return f"{key}={text} is an address, from which nothing is downloaded; download it, and set {key}=<its path>"
+    return f"{key}={text} is an address; set {key}={found[1]}{(in_it and found[2]) or ''}"
 
 
 def listed(names: Iterable[str], shown: int = 3, longest: int = 100) -> str:

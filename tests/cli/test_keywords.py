@@ -43,6 +43,14 @@ def test_a_list_is_bracketed_or_said_several_times_and_text_keeps_its_punctuatio
         "a cat, sitting: on {it}",
         "a dog",
     ]
+    for said in (
+        '["a cat, sitting", "a \\"dog\\""]',
+        """['a cat, sitting', 'a "dog"']""",
+        """[ 'a cat, sitting' , 'a "dog"']""",
+    ):
+        assert read("run=x", f"prompt={said}").prompt == ["a cat, sitting", 'a "dog"']
+    assert read("run=x", "prompt=[a cat's face, 'tis]").prompt == ["a cat's face", "'tis"]
+    assert read("run=x", "prompt=[]").prompt == [] and read("run=x", "prompt=[1, 2]").prompt == ["1", "2"]
 
 
 def test_every_mistake_is_told_with_key_rule_value_and_the_nearest_name():

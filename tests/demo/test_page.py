@@ -180,6 +180,45 @@ def test_cancelling_or_leaving_stops_the_drawing(visit: Session, slowly: Slowly)
     assert slowly.steps - before < 100
 
 
+def test_a_cancel_that_overtakes_its_drawing_stops_it(visit: Session, slowly: Slowly) -> None:
+    page = visit()
+    page.fill("#steps input[type=number]", "60")
+    on_the_way: list[Any] = []
+    page.route("**/queue/join*", lambda route: route.continue_() if on_the_way else on_the_way.append(route))
+    page.click("#generate")
+    with page.expect_response("**/run/predict"):
+        page.click("#cancel")
+    while not on_the_way:
+        page.wait_for_timeout(20)
+    with page.expect_response("**/queue/join*"):
+        on_the_way[0].continue_()
+    page.wait_for_selector("#generate")
+    generate_steps = slowly.steps
+    page.fill("#steps input[type=number]", "2")
+    generate(page, "cat")
+    assert slowly.steps <= generate_steps + 2 * 2 and generate_steps <= 1
+    assert page.locator("#gallery .tile").count() == 1
+
+
+def test_a_page_that_is_still_loading_wipes_no_notice_away(visit: Session) -> None:
+    page = visit()
+    held: list[Any] = []
+    page.route(
+        "**/run/predict",
+        lambda route: route.continue_() if route.request.post_data_json["trigger_id"] else held.append(route),
+    )
+    page.reload()
+    while len(held) < 2:  # until then a click would be lost
+        page.wait_for_timeout(20)
+    page.click("#download-slack")
+    page.locator("#notice .notice").filter(has_text="the pack is empty").wait_for()
+    for route in held:
+        with page.expect_response(lambda answer, asked=route.request: answer.request == asked):
+            route.continue_()
+    page.wait_for_timeout(300)
+    hear(page, "the pack is empty")
+
+
 def test_bad_prompts_break_nothing(visit: Session) -> None:
     page = visit(390, 844)
     said = {"": "the box is empty", " \n ": "the box is empty", "x" * 10_000: f"at most {LONGEST_PROMPT} characters"}

@@ -20,10 +20,14 @@ Pages = Any
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders with the same names of images, and captions beside them."""
     folder = tmp_path_factory.mktemp("images")
     colours = np.random.default_rng(0).integers(0, 256, (IMAGES, 3))
     for number, colour in enumerate(colours.tolist()):
-        Image.new("RGB", (40, 40), tuple(colour)).save(folder / f"thing {chr(97 + number)}.png")
+        file = folder / ("left", "right")[number % 2] / f"{number // 2}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), tuple(colour)).save(file)
+        file.with_suffix(".txt").write_text(f"thing {chr(97 + number)}")
     return folder
 
 
@@ -45,9 +49,13 @@ def open_train_tab(demo: Demo, browser: Any, width_px: int, height_px: int) -> A
     page = browser.new_context(viewport={"width": width_px, "height": height_px}).new_page()
     page.set_default_timeout(10 * PATIENCE_MS)  # two commands run meanwhile
     page.goto(demo.url)
-    page.click("button[role=tab]:has-text('Train')")
+    page.get_by_role("tab", name="Train").click()
     page.wait_for_selector("#start, #stop")
     return page
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 @pytest.mark.slow
@@ -59,7 +67,9 @@ def test_a_folder_becomes_a_model_that_draws_while_pages_come_and_go(
     page.locator("#notice .notice").filter(has_text="there are no images yet").wait_for()
     page.set_input_files("input[webkitdirectory]", images)
     page.wait_for_selector("#found .report")
-    assert f"{IMAGES} of {IMAGES} images are used" in page.inner_text("#found .report")
+    assert f"{IMAGES} of {2 * IMAGES} files are used ({IMAGES} captions in" in page.inner_text("#found .report")
+    (kept,) = (runs / "uploads").iterdir()
+    assert content(kept) == content(images)  # captions are beside their own images
     assert page.evaluate("document.querySelector('#found img').naturalWidth") > 300
     page.fill("#max-steps input", "4")
     page.fill("#samples textarea", "thing a")

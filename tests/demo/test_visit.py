@@ -78,6 +78,15 @@ def test_cancelling_reaches_the_drawing_that_is_under_way_and_not_the_next(visit
     assert first.is_set() and not visit.begin().is_set()
 
 
+def test_a_cancel_that_overtakes_its_drawing_stops_that_one_alone(visit: Session) -> None:
+    before = visit.begin("before")
+    visit.cancel("next")
+    assert not before.is_set() and not visit.begin("another").is_set()
+    assert visit.begin("next").is_set()
+    visit.cancel("next")  # a second click
+    assert not visit.begin("last").is_set()
+
+
 def test_who_leaves_stops_drawing_and_is_forgotten_after_an_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

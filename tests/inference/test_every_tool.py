@@ -18,10 +18,10 @@ from emote.inference.image_generator import ImageGenerator
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import find_adapter
 from emote.lora.adapter import attach
-from emote.lora.adapter_file import find_adapter_file, read_adapter
+from emote.lora.adapter_file import find_adapter_file, open_adapter, read_adapter
 from emote.lora.formats import write_diffusers, write_kohya
 from emote.lora.fuse import Recipe, fuse_to_directory
-from emote.lora.warm_start import adapt_text, text_encoder_key, warm_start
+from emote.lora.warm_start import adapt_text, text_encoder_key, warm_start, warm_start_key
 from emote.models.components import load_text_encoder, load_unet
 from emote.models.prompts import PromptEncoder
 from emote.util.errors import ConfigError
@@ -111,23 +111,58 @@ def test_it_is_fused_and_converted_to_the_same(base: Path, written: Any, tmp_pat
             assert layers[name].scale == ALPHA / RANK
 
 
-def test_peft_s_own_directories_are_read_for_each_part_and_refused_for_both(base: Path, tmp_path: Path) -> None:
+def test_peft_s_own_directories_are_read_for_each_part_and_together(base: Path, tmp_path: Path) -> None:
     settings = {"r": 2, "lora_alpha": 6, "use_rslora": True, "init_lora_weights": False, "bias": "none"}
     unet, text = load_unet(base), load_text_encoder(base)
     for part, model, targets in (("unet", unet, ["to_q", "conv1"]), ("text_encoder", text, ["q_proj"])):
         peft.get_peft_model(model, peft.LoraConfig(target_modules=targets, **settings)).save_pretrained(tmp_path / part)
+    together: set[str] = set()
     for part, model in (("unet", unet), ("text_encoder", text)):
         file = find_adapter_file(tmp_path / part)
         assert file
         layers = read_adapter(file).layers
+        together |= layers.keys()
         assert all(layer.scale == pytest.approx(6 / 2**0.5) for layer in layers.values())
         found = {n for n, module in model.named_modules() if isinstance(module, peft.tuners.lora.LoraLayer)}
         assert len(layers) == len(found) and all(name.startswith(f"{part}.") for name in layers)
-    with pytest.raises(ConfigError, match="has adapters of unet and text_encoder, and one is read: name its dir"):
-        find_adapter_file(tmp_path)
+    assert find_adapter_file(tmp_path) == tmp_path
+    whole = open_adapter(tmp_path)
+    assert whole.load().layers.keys() == together and whole.parts().keys() == {"unet", "text_encoder"}
+    adapter = find_adapter(str(tmp_path), model=model_config(base))
+    key = warm_start_key(lora_config(init_from=str(tmp_path)))
+    half = find_adapter(str(tmp_path / "unet"), model=model_config(base))
+    assert (adapter.name, half.name) == (tmp_path.name, "unet") and adapter.short_hash != half.short_hash
+    assert key != warm_start_key(lora_config(init_from=str(tmp_path / "unet")))
+    settings = tmp_path / "text_encoder" / "adapter_config.json"
+    settings.write_text(settings.read_text().replace('"lora_alpha": 6', '"lora_alpha": 7'))
+    assert warm_start_key(lora_config(init_from=str(tmp_path))) != key
     (tmp_path / "unet" / "adapter_config.json").unlink()
     alphas = {layer.alpha for layer in read_adapter(tmp_path / "unet" / "adapter_model.safetensors").layers.values()}
     assert alphas == {2.0}  # said in a warning: it is not known
+
+
+def test_a_directory_of_parts_is_refused_where_one_of_them_is_not_whole(base: Path, tmp_path: Path) -> None:
+    of = matrices({"unet": load_unet(base), "text_encoder": load_text_encoder(base)})
+    TOOLS["peft"](of, tmp_path)
+    text = tmp_path / "text_encoder" / "adapter_model.safetensors"
+    sound = text.read_bytes()
+    text.write_bytes(sound[:-10])
+    with pytest.raises(ConfigError, match=r"text_encoder/adapter_model\.safetensors is cut off"):
+        open_adapter(tmp_path)
+    text.write_bytes(sound)
+    settings = text.with_name("adapter_config.json")
+    settings.write_text(settings.read_text().replace('"LORA"', '"LOHA"'))
+    with pytest.raises(ConfigError, match=r"cannot be used: text_encoder/adapter_model\.safetensors is peft's LOHA"):
+        read_adapter(tmp_path)
+    text.rename(text.with_suffix(".bin"))
+    with pytest.raises(
+        ConfigError, match=r"text_encoder has adapter_config\.json and no adapter_model\.safetensors, so"
+    ):
+        find_adapter_file(tmp_path)
+    shutil.copyfile(tmp_path / "unet" / "adapter_model.safetensors", tmp_path / "adapter_model.safetensors")
+    shutil.rmtree(tmp_path / "text_encoder")
+    with pytest.raises(ConfigError, match=r"is damaged: two of its files change unet\.down_blocks"):
+        read_adapter(tmp_path)
 
 
 def test_the_strength_is_of_the_text_encoder_too_and_nothing_is_left_of_it(

@@ -10,8 +10,10 @@ import pytest
 from huggingface_hub import constants
 
 from emote.inference.resolve_adapter import find_adapter
+from emote.models.components import load_text_encoder, load_unet
 from emote.util.errors import ConfigError
 from tests.inference.conftest import NAME, model_config
+from tests.lora.tools import TOOLS, matrices
 
 CARD = "---\nbase_model: {base}\nlicense: openrail\ntags: [lora]\n---\n\n# A style\n"
 
@@ -56,8 +58,22 @@ def test_an_adapter_of_the_hub_says_its_base_and_licence_on_its_card(
     adapter = find_adapter("someone/style", tmp_path, model_config(tiny_sd))
     assert (adapter.label, adapter.name, adapter.licence) == ("someone/style", "style", "openrail")
     assert hub[0]["revision"] == "abc"
-    wanted = {"pytorch_lora_weights.safetensors", "README.md", "config.yaml", "evaluation.json"}
+    wanted = {"pytorch_lora_weights.safetensors", "README.md", "config.yaml", "evaluation.json", "adapter_config.json"}
     assert set(hub[0]["allow_patterns"]) == wanted
+
+
+def test_peft_s_files_of_several_parts_come_together_and_with_their_settings(
+    hub: list[dict[str, Any]], repository: Path, tmp_path: Path, tiny_sd: Path
+) -> None:
+    (repository / "pytorch_lora_weights.safetensors").unlink()
+    TOOLS["peft"](matrices({"unet": load_unet(tiny_sd), "text_encoder": load_text_encoder(tiny_sd)}), repository)
+    both = find_adapter("someone/style", tmp_path, model_config(tiny_sd))
+    assert (both.file, both.label, both.name) == (repository, "someone/style", "style")
+    files = {f"{p}/adapter_{n}" for p in ("unet", "text_encoder") for n in ("model.safetensors", "config.json")}
+    assert files < set(hub[0]["allow_patterns"])
+    one = find_adapter("someone/style/unet", tmp_path, model_config(tiny_sd))
+    assert one.file == repository / "unet" / "adapter_model.safetensors"
+    assert "unet/adapter_config.json" in hub[1]["allow_patterns"] and one.short_hash != both.short_hash
 
 
 def test_the_base_on_the_card_is_taken(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,14 +88,30 @@ def lycoris(of: Matrices, folder: Path) -> Path:
 
 
 def peft(of: Matrices, folder: Path) -> Path:
-    tensors = {}
-    for name, (down, up) in of.items():
-        module = name.split(".", 1)[1]
-        tensors[f"base_model.model.{module}.lora_A.weight"] = down
-        tensors[f"base_model.model.{module}.lora_B.weight"] = up
-    told = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none", "target_modules": ["to_q"]}
-    (folder / "adapter_config.json").write_text(json.dumps(told))
-    return _save(tensors, folder / "adapter_model.safetensors").parent
+    """A directory for each part, as peft's examples have it; of one part alone, the directory itself."""
+    parts = {name.split(".")[0] for name in of}
+    return _peft(of, folder, {part: part if len(parts) > 1 else "" for part in parts})
+
+
+def peft_above(of: Matrices, folder: Path) -> Path:
+    """The UNet's in the directory itself, the text encoder's in one below."""
+    return _peft(of, folder, {"unet": "", "text_encoder": "text_encoder"})
+
+
+def _peft(of: Matrices, folder: Path, places: dict[str, str]) -> Path:
+    for part, place in places.items():
+        tensors = {}
+        for name, (down, up) in of.items():
+            if name.startswith(f"{part}."):
+                module = f"base_model.model.{name.split('.', 1)[1]}"
+                tensors[f"{module}.lora_A.weight"], tensors[f"{module}.lora_B.weight"] = down, up
+        target = "to_q" if part == "unet" else "q_proj"
+        told = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none", "target_modules": [target]}
+        (folder / place).mkdir(exist_ok=True)
+        if tensors:
+            (folder / place / "adapter_config.json").write_text(json.dumps(told))
+            _save(tensors, folder / place / "adapter_model.safetensors")
+    return folder
 
 
 def onetrainer(of: Matrices, folder: Path) -> Path:
@@ -120,10 +136,10 @@ def comfy(of: Matrices, folder: Path) -> Path:
 
 
 TOOLS: dict[str, Callable[[Matrices, Path], Path]] = {
-    "diffusers": diffusers, "diffusers, bare": bare, "kohya": kohya, "peft": peft, "OneTrainer": onetrainer,
-    "OneTrainer COMFY": comfy, "LyCORIS": lycoris,
+    "diffusers": diffusers, "diffusers, bare": bare, "kohya": kohya, "peft": peft,
+    "peft, UNet above": peft_above, "OneTrainer": onetrainer, "OneTrainer COMFY": comfy, "LyCORIS": lycoris,
 }  # fmt: skip
-ONE_PART = ("diffusers, bare", "peft")  # whose files are of the UNet or a text encoder alone
+ONE_PART = ("diffusers, bare",)  # whose files are of the UNet alone
 
 
 def _flat(of: Matrices, folder: Path, prefixes: dict[str, str]) -> Path:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from emote.models import supported
 from emote.models.components import fingerprint, load_scheduler, load_text_encoder, load_unet
 from emote.models.locate import locate
 from tests.models.single_files import write_single_file
@@ -52,6 +53,7 @@ UNET, VAE, TEXT, SCHEDULER = "unet/config.json", "vae/config.json", "text_encode
         (SCHEDULER, {"_class_name": "LCMScheduler"}, "distilled model (LCMScheduler)"),
         (SCHEDULER, {"_class_name": "TCDScheduler"}, "distilled model (TCDScheduler)"),
         (SCHEDULER, {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}, "=trailing"),
+        (SCHEDULER, {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}, "=trailing"),
         (SCHEDULER, {"_class_name": "MyScheduler"}, "MyScheduler, of which it is not known"),
         (SCHEDULER, {"beta_schedule": "mine"}, "beta_schedule=mine"),
         ("tokenizer/tokenizer_config.json", {"model_max_length": 77}, "model_max_length=77, and room for 32 tokens"),
@@ -92,18 +94,25 @@ def test_tokenizers_that_are_not_whole_are_refused(model: Path) -> None:
     assert "lacks tokenizer/vocab.json and merges.txt, or tokenizer/tokenizer.json" in refused(model)
 
 
-@pytest.mark.parametrize("name", ["sd-turbo", "SDXL-Lightning", "lcm-dreamshaper-v7", "Hyper-SD15", "x_dmd2"])
-def test_distilled_models_are_known_by_their_names(tiny_sd: Path, tmp_path: Path, name: str) -> None:
-    directory = shutil.copytree(tiny_sd, tmp_path / name)
-    assert "is a distilled model" in refused(directory)
-    assert "is a distilled model" in refused(
-        write_single_file(tiny_sd, tmp_path / f"{name}.safetensors"), config=tiny_sd
-    )
-
-
-@pytest.mark.parametrize("name", ["turbovision", "welcome", "my-lcms", "emoji"])
-def test_names_that_only_hold_such_letters_are_not(tiny_sd: Path, tmp_path: Path, name: str) -> None:
-    assert locate(model_config(shutil.copytree(tiny_sd, tmp_path / name)))
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [
+        ("my-turbo-emoji", True), ("SDXL-Lightning", True), ("lcm-dreamshaper-v7", True), ("Hyper-SD15", True),
+        ("x_dmd2", True), ("turbovision", False), ("welcome", False), ("my-lcms", False), ("emoji", False),
+    ],
+)  # fmt: skip
+def test_a_name_alone_refuses_nothing_and_is_told(
+    tiny_sd: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, is_told: bool
+) -> None:
+    supported._advise.cache_clear()
+    directory = Path(shutil.copytree(tiny_sd, tmp_path / name))
+    file = marked(tiny_sd, tmp_path / f"{name}-1.safetensors", **{"modelspec.title": f"{name}-1"})
+    for _ in range(2):
+        assert locate(model_config(directory)) == directory
+        assert locate(model_config(file, config=str(tiny_sd)))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (2 if is_told else 0)
+    assert all(f"{name}" in line and "is called as distilled models are" in line for line in told)
 
 
 def test_xl_s_parts_fit_together(tiny_sdxl: Path, tmp_path: Path) -> None:
@@ -149,6 +158,10 @@ def test_single_files_that_need_more_are_refused(tiny_sd: Path, tiny_sdxl: Path,
     assert "also reads class labels" in said(marked(tiny_sd, tmp_path / "2", labels))
     title = {"modelspec.title": "Stable Diffusion Turbo"}
     assert "distilled model (turbo, as its header says)" in said(marked(tiny_sd, tmp_path / "3", **title))
+    kind = {"modelspec.architecture": "stable-diffusion-v1-lcm", "modelspec.title": "x", "ss_output_name": "x"}
+    assert "distilled model (lcm, as its header says)" in said(marked(tiny_sd, tmp_path / "7", **kind))
+    told = "model.diffusion_model.time_embed.cond_proj.weight"
+    assert "distilled model (its UNet is told the guidance" in said(marked(tiny_sd, tmp_path / "8", told))
     assert "is no XL, and the configuration in" in said(marked(tiny_sd, tmp_path / "4"), tiny_sdxl)
     wide = Path(shutil.copytree(tiny_sd, tmp_path / "wide"))
     edit(wide / "unet" / "config.json", cross_attention_dim=24)

@@ -37,6 +37,16 @@ def test_a_name_has_a_title_and_an_identity() -> None:
     assert (folder.name, folder.title, folder.identity) == ("my-style-bbb111222333", "my-style", "bbb111222333")
 
 
+def test_copies_that_somebody_made_are_no_steps(runs_dir: Path) -> None:
+    folder = RunFolder(runs_dir / "smoke-aaa111222333")
+    for name in ("000020 (copy)", "20", "000030.bak", "²"):
+        (folder.root / "steps" / name).mkdir()
+        (folder.root / "steps" / name / "summary.json").write_text("{}")
+        (folder.root / "checkpoints" / f"{name}.ckpt").write_bytes(b"")
+    assert folder.delivered_steps() == folder.checkpoint_steps() == [10, 20]
+    assert finished_runs(runs_dir)[1].name == folder.name  # asks when each step was finished
+
+
 def test_the_runs_of_a_directory_are_those_that_began_there(runs_dir: Path) -> None:
     names = [folder.name for folder in list_run_folders(runs_dir)]
     assert names == ["my-style-bbb111222333", "smoke-aaa111222333", "smoke-ccc111222333"]

@@ -54,6 +54,16 @@ def script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300, cwd=ROOT)
 
 
+def test_a_link_to_a_run_is_not_followed_to_delete_it(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    there = tmp_path / "elsewhere" / "smoke-aaa111222333"
+    (runs / there.name).rename(there)
+    (runs / "linked").symlink_to(there)
+    with pytest.raises(ConfigError, match=r"runs/linked is a link to \S+/elsewhere/smoke-aaa111222333; remove the li"):
+        delete_run(runs, there.name)
+    assert (there / "arithmetic.json").is_file()
+
+
 def test_runs_are_listed_newest_first_and_other_folders_are_none(runs: Path) -> None:
     names = [row.name for row in list_runs(runs)]
     assert names == ["quickstart-aab111222333", "smoke-ccc111222333", "smoke-aaa111222333"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from emote.runs.damage import remove_set_aside
 from emote.runs.run_folder import RunFolder
 from emote.tools.fuzz_runs import HARMS
 from emote.training.recover import recover
@@ -139,6 +140,25 @@ def test_lost_rows_of_the_losses_are_told(folder: RunFolder, told: Callable[...,
     folder.metrics.path.write_bytes(b"\n".join(lines))
     assert [row["step"] for row in folder.metrics.rows()] == [1, 2, 4, 5, 6, 7]
     assert "metrics.csv lacks 1 of the first 6 steps: the loss curve has a gap there" in told(folder)
+
+
+def test_what_was_set_aside_goes_when_the_run_is_finished_but_not_a_whole_checkpoint(
+    folder: RunFolder, told: Callable[..., str]
+) -> None:
+    folder.checkpoint(6).write_bytes(b"cut off")
+    checkpoint(folder, 4, run="ba9876543210")  # somebody's, put there by mistake
+    folder.arithmetic.write_text("{")
+    told(folder)
+    checkpoints = folder.checkpoint(6).parent
+
+    def left() -> set[str]:
+        return {file.name for file in folder.root.rglob("*.damaged")}
+
+    assert left() == {"000004.ckpt.damaged", "000006.ckpt.damaged", "arithmetic.json.damaged"}
+    remove_set_aside(folder.root, 5)
+    assert left() == {"000004.ckpt.damaged", "000006.ckpt.damaged"}
+    remove_set_aside(folder.root, 6)
+    assert left() == {"000004.ckpt.damaged"} and {"000002.ckpt"} < {file.name for file in checkpoints.iterdir()}
 
 
 def test_facts_that_cannot_be_read_are_none(folder: RunFolder) -> None:

@@ -96,7 +96,7 @@ def wire(
     """typed: what the first picture is drawn from. images: (stage, chat, gallery)."""
 
     def then(event: Any, action: Callable[..., Any], inputs: Any, outputs: list[Any]) -> Any:
-        act = with_notice(action, len(outputs), follows=True)
+        act = with_notice(action, len(outputs), wipes=False)
         return event.then(act, inputs, [*outputs, notice], **QUIET)
 
     def better(drawn: Any) -> None:

@@ -20,6 +20,7 @@ from emote.inference.request import Request
 from emote.inference.resolve_adapter import CONFIG_FILE, GUIDANCE, Adapter, find_adapter
 from emote.models.presets import Base, find_base
 from emote.runs.find import LATEST
+from emote.runs.run_folder import RANK
 from emote.util.errors import ConfigError
 from emote.util.places import CONF
 
@@ -208,5 +209,7 @@ def _replica(adapter: Adapter) -> Replica | None:
     lora = config.get("lora") or {}
     kept["lora"] = {name: value for name, value in lora.items() if name != "seed"}
     kept["trainer"] = {name: value for name, value in (kept["trainer"] or {}).items() if name != "max_steps"}
-    recipe = yaml.safe_dump([kept, adapter.file.parent.name], sort_keys=True)
+    folder = adapter.file.parent
+    which = f"{folder.parent.name}/{folder.name}" if folder.name.startswith(RANK) else folder.name
+    recipe = yaml.safe_dump([kept, which], sort_keys=True)
     return Replica(recipe, f"{config.get('seed')}, {lora.get('seed')}")

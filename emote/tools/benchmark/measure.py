@@ -51,7 +51,7 @@ class Timed:
 
 
 def lora_config(targets: Any = "attention", rank: int = 4) -> LoraConfig:
-    return LoraConfig(rank, float(rank), 0.0, targets, Init.gaussian, AdapterDtype.float32, 0, None, "lora")
+    return LoraConfig(rank, float(rank), 0.0, targets, Init.gaussian, AdapterDtype.float32, 0, None, "lora", nested=[])
 
 
 def trainer_config(batch: int, steps: int = 1000) -> TrainerConfig:

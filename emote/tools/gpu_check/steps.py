@@ -37,7 +37,7 @@ ATTENTION = {
 def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     """Train the UNet of a configuration, with random weights and an adapter of rank 4, on random rows."""
     device = decision.device
-    lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None, "lora")
+    lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None, "lora", nested=[])
     work = count_work(base, lora, config.resolution, config.batch_size, decision.frozen)
     unet = components.build_empty(UNet2DConditionModel, base, "unet", decision.frozen)
     unet = fill_randomly(unet.to_empty(device=device)).eval()

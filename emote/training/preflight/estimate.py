@@ -18,6 +18,7 @@ from emote.diffusion.generate import BATCH as DRAWN_AT_ONCE
 from emote.lora.warm_start import text_encoder_key
 from emote.models.precision import Decision
 from emote.training.preflight.work import Work, count_work
+from emote.util.memoize import memoize
 
 CHECKPOINTS_KEPT = 3
 # What the libraries take on top of what is alive when the estimate is made: on the host, and with CUDA's on top
@@ -65,8 +66,9 @@ def estimate(
     trainer, device, prompts = config.trainer, decision.device, config.callbacks.samples.prompts
     rows, resolution, cache_dir = micro_batch(trainer), config.data.resolution, Path(config.run.cache_dir)
     passes = share_of_device(trainer) // rows
-    work = count_work(base, config.lora, resolution, rows, decision.frozen, trainer.gradient_checkpointing)
-    rate = SHARE_REACHED * matmul_rate(device, decision.frozen)
+    work = _work_once(config, base, decision.frozen)
+    speed = memoize(f"speed of {device} {decision.frozen}", lambda: matmul_rate(device, decision.frozen))
+    rate = SHARE_REACHED * speed
     processes = trainer.devices if device.type == "cpu" else 1  # that share what was timed
     more_flops = OBJECTIVE.told(trainer.objective, "MORE_FORWARDS", 0) * rows * work.forward_flops
     per_step = processes * passes * (seconds_of_pass(work, rate, device) + more_flops / rate) + SECONDS_A_STEP
@@ -98,6 +100,19 @@ def estimate(
         flops_per_step=flops,
         basis=f"{flops / 1e12:.3g} TFLOP a step, at half the speed of a matrix product here: {rate / 1e12:.3g} TFLOP/s",
     )
+
+
+def _work_once(config: Config, base: Path, dtype: torch.dtype) -> Work:
+    """Count a step's work, once a process for all runs of the same shape: counting takes a second or two."""
+    shape = config.data.resolution, micro_batch(config.trainer), dtype, config.trainer.gradient_checkpointing
+
+    def count() -> Work:
+        return count_work(base, config.lora, *shape)
+
+    files = [file.read_text(encoding="utf-8") for file in sorted(base.glob("*/config.json"))]
+    if config.lora.init_from:  # another file may lie there by now
+        return count()
+    return memoize(f"work of {base} {files} {config.lora} {shape}", count)
 
 
 def seconds_of_pass(work: Work, rate: float, device: torch.device) -> float:
