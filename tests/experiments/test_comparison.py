@@ -1,4 +1,4 @@
-"""`emote nested` and `emote recipes` on the tiny model: what they compare, that it is paired, and what is refused."""
+"""`emote compare` on the tiny model: what is compared, that it is paired, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emote.experiments.comparison.nested import NestedOptions, compare_nested
-from emote.experiments.comparison.recipes import RecipesOptions, compare_recipes, read_definition
+from emote.experiments.comparison.nested import NestedOptions
+from emote.experiments.comparison.nested_run import compare_nested
+from emote.experiments.comparison.recipes import RecipesOptions, read_definition
+from emote.experiments.comparison.recipes_run import compare_recipes
 from emote.experiments.comparison.rows import mean
 from emote.util.errors import ConfigError
 

@@ -52,7 +52,7 @@ class NestedReport:
     def command(self) -> str:
         lists = {"ranks": self.options.ranks, "seeds": self.options.seeds}
         own = [f"{name}=[{','.join(map(str, values))}]" for name, values in lists.items()]
-        return shlex.join(["emote", "nested", *self.words, *own])
+        return shlex.join(["emote", "compare", "nested", *self.words, *own])
 
     @cached_property
     def differences(self) -> dict[str, dict[int, Estimate]]:
