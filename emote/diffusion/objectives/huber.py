@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emote.config import key
-from emote.diffusion import objective
 
 if TYPE_CHECKING:
     import torch
+
+    from emote.diffusion import objective
 
 
 @dataclass
