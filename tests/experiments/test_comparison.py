@@ -65,6 +65,7 @@ def test_recipes_are_screened_then_the_best_in_full(
     assert row["difference"]["value"] == pytest.approx(row["loss"] - screen["recipe"]["loss"])
     assert row["corrected_p"] == pytest.approx(min(1.0, 2 * row["p"])) or row["corrected_p"] >= row["p"]
     text = path.read_text(encoding="utf-8")
+    assert told["command"].startswith(f"emote compare recipes stage=full definition={definition} ")
     assert "## ten images (screen; seeds 1)" in text and "`trainer.learning_rate=0.02`" in text
     with Image.open(path.parent / "recipes.png") as image:
         assert image.width > 500

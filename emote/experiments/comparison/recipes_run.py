@@ -55,7 +55,9 @@ def compare_recipes(options: RecipesOptions, words: list[str]) -> Path:
         for where in sets_of(stage):
             found.append(measure(stage, where[0], planned.get(where) or plan_set(rows, common, *where), rows))
     runs = Path(next(iter(planned.values()))[0].config.run.dir)
-    typed = shlex.join(["emote", "compare", "recipes", *words, f"stage={options.stage}"])
+    own = [f"rows=[{', '.join(options.rows)}]"] if options.rows else []
+    own += [f"definition={options.definition}"] if options.definition else []
+    typed = shlex.join(["emote", "compare", "recipes", f"stage={options.stage}", *own, *words])
     report = RecipesReport(typed, {row.name: " ".join(row.words) for row in definition.rows}, found)
     return report.write(Path(options.output) if options.output else runs / "recipes")
 
