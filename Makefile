@@ -5,6 +5,8 @@ PYTHON ?= python3
 # options of pip for the installation, such as --extra-index-url; what pip is configured with counts without them
 PIP_ARGS ?=
 export PIP_ARGS
+# containers often set this; without cached bytecode every process compiles torch and its like anew, for some 20 s
+export PYTHONDONTWRITEBYTECODE :=
 BIN := .venv/bin
 # Windows (Git Bash): BIN is .venv/Scripts
 ifeq ($(OS),Windows_NT)

@@ -63,6 +63,11 @@ class Init(Enum):
     kaiming = "kaiming"
 
 
+class NestedBy(Enum):
+    weights = "weights"
+    draw = "draw"
+
+
 class AdapterDtype(Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -152,6 +157,14 @@ class LoraConfig:
     init_from: Optional[str] = key("adapter to start from, a file or directory of any tool; null: lora.init")
     variant: Any = key("how the adapter acts on a weight", kind=VARIANT, before="lora")
     options: Any = key("of the variant, by its name", default={})
+    nested: List[int] = key(
+        "ranks, the last of them lora.rank: the first r components learn to be an adapter of rank r, for each r; "
+        "[] for lora.rank alone", at_least=1, before=[],
+    )  # fmt: skip
+    nested_by: NestedBy = key(
+        "of nested ranks; weights: each step trains their mean (MatryoshkaLoRA); draw: one of them by chance (DyLoRA)",
+        before=NestedBy.weights,
+    )  # fmt: skip
 
 
 @dataclass
@@ -181,6 +194,10 @@ class DataConfig:
     flip: bool = key("train on mirror images too, at random")
     held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
     max_items: Optional[int] = key("use only so many images, chosen by their content; null: all", at_least=1)
+    training_items: Optional[int] = key(
+        "train on so many of the images that are not held out, chosen by their content; null: on all", at_least=1,
+        before=None,
+    )  # fmt: skip
     on_bad_item: OnBadItem = key("a broken image or an empty caption: skip (unless most are bad), skip_any, fail")
     licence: Optional[str] = key("of the images, for model card and packs; null: what the source states")
     options: Any = key("of the source, by its name", default={})
@@ -212,6 +229,14 @@ class TrainerConfig:
     loss_weighting: Any = key("how much each noise level counts", kind=WEIGHTING, before="min_snr")
     snr_gamma: Optional[float] = key("min-SNR weighting of the loss (5 is usual); null: none", above=0)
     caption_dropout: float = key("share of captions replaced by the empty one", at_least=0, at_most=1)
+    noise_offset: float = key("each channel's noise is shifted as a whole by so much times a normal number (0.05 is "
+                              "usual); 0: not", at_least=0, at_most=1, before=0.0)  # fmt: skip
+    background_weight: float = key("how much what is transparent in an image counts in the loss; 1: as the figure does",
+                                   above=0, at_most=1, before=1.0)  # fmt: skip
+    ema_decay: Optional[float] = key(
+        "score and deliver a moving average of the adapter that keeps so much at each step (0.99 is usual); null: the "
+        "adapter itself", above=0, below=1, before=None,
+    )  # fmt: skip
     precision: Precision = key("of frozen weights and arithmetic; auto chooses by the device and says why")
     accelerator: Accelerator = key("which kind of device")
     devices: int = key("how many devices of a machine share each batch", at_least=1)
@@ -230,6 +255,7 @@ class SamplesConfig:
     every_steps: Optional[int] = key("draw each so many steps; null: at the end alone", at_least=1)
     inference_steps: int = key("denoising steps", at_least=1, at_most=1000)
     guidance_scale: float = key("classifier-free guidance; 1 for none", at_least=0)
+    scheduler: str = key("sampler, as for `emote generate`", before="dpm++")
     lora_scale: float = key("strength of the adapter in the samples; 1 is as trained", above=0)
 
 
@@ -551,6 +577,7 @@ def _colour_problems(background: str) -> Iterator[str]:
 
 def _lora_problems(config: Config) -> Iterator[str]:
     targets, scale = config.lora.targets, config.lora.alpha / config.lora.rank
+    yield from _nested_problems(config.lora)
     if scale > LARGEST_HALF:
         yield (
             f"lora.alpha must be at most {LARGEST_HALF} × lora.rank (the adapter's output is scaled by alpha / rank, "
@@ -574,6 +601,29 @@ def _lora_problems(config: Config) -> Iterator[str]:
             yield f"lora.targets names {target}, which no module of the UNet is called; {hint}"
 
 
+NESTS = ("lora", "rslora")  # variants whose first components are an adapter: a DoRA's magnitudes are of all of it
+
+
+def _nested_problems(lora: LoraConfig) -> Iterator[str]:
+    nested = lora.nested
+    if not nested:
+        return
+    told = f"[{','.join(map(str, nested))}]"
+    if nested != sorted(set(nested)):
+        yield f"lora.nested must be increasing, got {told}; set lora.nested=[{','.join(map(str, sorted(set(nested))))}]"
+    elif nested[-1] != lora.rank:
+        kept = ",".join(map(str, [*(rank for rank in nested if rank < lora.rank), lora.rank]))
+        yield (
+            f"lora.nested must end with lora.rank={lora.rank}, got {told}; set lora.rank={nested[-1]}, or "
+            f"lora.nested=[{kept}]"
+        )
+    elif len(nested) == 1:
+        yield f"lora.nested must name smaller ranks too, got {told}; set lora.nested=[] for lora.rank alone"
+    if lora.variant not in NESTS:
+        needed = " or ".join(NESTS)
+        yield f"lora.nested needs lora.variant={needed}, got {lora.variant}; set lora.nested=[], or that variant"
+
+
 def _trainer_problems(config: Config) -> Iterator[str]:
     trainer = config.trainer
     if trainer.batch_size % (processes := trainer.devices * trainer.nodes):
@@ -585,6 +635,8 @@ def _trainer_problems(config: Config) -> Iterator[str]:
     for entry in fields(trainer):
         if kind := entry.metadata.get("kind"):
             yield from kind.problems(getattr(trainer, entry.name), trainer)
+    if trainer.ema_decay is not None and trainer.optimizer == "schedule_free":
+        yield f"trainer.ema_decay needs an optimizer that does not average, got {trainer.optimizer}; set one of them"
     if trainer.stop is not None and not config.data.held_out:
         yield f"trainer.stop={trainer.stop.value} needs images to ask: data.held_out must be above 0, got 0"
     if len(trainer.betas) != 2:

@@ -98,19 +98,22 @@ def browser() -> Iterator[Any]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def composed() -> dict[tuple[str, ...], Any]:
+    """What Hydra made of each choice of files, for all tests of a process."""
+    return {}
+
+
 @pytest.fixture
-def make_config() -> Callable[..., Config]:
+def make_config(composed: dict[tuple[str, ...], Any]) -> Callable[..., Config]:
     """`make_config("experiment=smoke", **{"lora.rank": 8})`: conf/ composed with overrides, as plain dataclasses."""
-    from hydra import compose, initialize_config_dir
-
-    from emote.cli.composing import register_schema
-
-    register_schema()
+    from emote.cli.composing import hydra_over_conf
 
     def make(*overrides: str, **values: Any) -> Config:
         typed = [f"{name}={'null' if value is None else value}" for name, value in values.items()]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return to_dataclass(compose("config", [*overrides, *typed]))
+        with hydra_over_conf() as composer:
+            composer.composed = composed
+            return to_dataclass(composer.compose([*overrides, *typed]))
 
     return make
 

@@ -72,20 +72,20 @@ class Composer:
     def __init__(self, loader: Any) -> None:
         self.loader = loader  # Hydra's
         self.parser = OverridesParser.create(loader)
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
 
     def with_hydra(self, words: Sequence[str]) -> DictConfig:
         """What the files of these words compose to, where typed options stand; `hydra` is one of its sections."""
         files = files_of(words)
-        if tuple(files) not in self._composed:
+        if tuple(files) not in self.composed:
             composed = hydra_compose("config", for_hydra(files), return_hydra_config=True)
             for option in self.typed_options(files):
                 if option.package:
                     OmegaConf.update(composed, option.package, option.content, merge=True)
                 else:
                     composed.merge_with(option.content)
-            self._composed[tuple(files)] = composed
-        return self._composed[tuple(files)]
+            self.composed[tuple(files)] = composed
+        return self.composed[tuple(files)]
 
     def compose(self, words: Sequence[str]) -> DictConfig:
         """Return what a job runs on. Values are set as Hydra sets them."""

@@ -19,6 +19,7 @@ from emote.cli.guard import guarded
 from emote.cli.layout import key_rows, shown_type
 from emote.cli.peers import no_such_key, peer_key
 from emote.config import as_text, range_problems
+from emote.runs.mix_names import split_outside
 from emote.util.errors import ConfigError, together
 from emote.util.hints import did_you_mean, nearest, not_one_of
 
@@ -54,6 +55,8 @@ def help_of(schema: type, about: str | None, arguments: list[str]) -> str:
 
 def read_keywords(schema: type[T], arguments: list[str]) -> T:
     """Return the words as an instance of `schema`; a list is `key=[a, b]` or the key said several times.
+
+    Commas inside brackets of an item separate nothing: `runs=[[a:0.8, b:0.4], c]` has two items.
 
     Raises ConfigError with every mistake.
     """
@@ -138,7 +141,7 @@ def _convert(name: str, text: str, kind: Any) -> Any:
         bare = text[1:-1] if text.startswith("[") and text.endswith("]") else None
         if bare is None and isinstance(inner, type) and issubclass(inner, Enum):
             bare = text  # options have no commas of their own
-        parts = [text] if bare is None else _quoted(text) or [part.strip() for part in bare.split(",") if part.strip()]
+        parts = [text] if bare is None else _quoted(text) or split_outside(bare)
         return [_convert(name, part, inner) for part in parts]
     if kind is str:
         return text

@@ -53,7 +53,8 @@ class Catalogue:
 
     def refresh(self) -> None:
         """Read the disk: runs come and go. The first choice is the one to open with."""
-        found = [adapter_choice(adapter) for adapter in list_adapters(self.runs_dir)]
+        adapters = [adapter for adapter in list_adapters(self.runs_dir) if not adapter.few_steps]  # no style by itself
+        found = [adapter_choice(adapter) for adapter in adapters]
         if self._named:
             found.insert(0, self._named)
         self.has_adapters = bool(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import gradio as gr
 
 from emote.demo import markup
-from emote.demo.catalogue import Catalogue, Choice
+from emote.demo.catalogue import GUIDANCE, Catalogue, Choice
 from emote.demo.notices import Noted
 from emote.demo.session import Drawing, Session, Sessions, file_name
 from emote.demo.shared_generator import SharedGenerator
 from emote.inference.image_generator import Cancelled
+from emote.inference.plan import SCHEDULER, STEPS
 from emote.inference.prompt_template import in_template
 from emote.inference.request import Request
+from emote.inference.resolve_adapter import Adapter, mixed
 from emote.util.errors import ConfigError
 
 MINIATURE = "weights/mini"
@@ -29,6 +32,8 @@ LONGEST_TICKET = 64
 LONGEST_PROMPT = 1000  # characters; text encoders read about 300
 NO_RUN_YET = "There is no run here yet: the Train tab makes one of your images."
 DRAW, TRAIN = "draw", "train"  # the tabs
+# how the base model is drawn beside an adapter that draws in a few steps
+OF_BASE = {"inference_steps": STEPS, "guidance_scale": GUIDANCE, "scheduler": SCHEDULER, "eta": None}
 ANOTHER = "another"  # the id of the button that draws with a new seed
 
 
@@ -58,7 +63,7 @@ class Handlers:
         return session.token, models, *self._look(session, transparent), self._pack(session)
 
     def choose(self, label: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
-        """Another model: (prompt, examples, header, guidance, LoRA scale). A prompt of the visitor's own stays."""
+        """Another model: (prompt, examples, header, guidance, LoRA scale, what to mix in). An own prompt stays."""
         session = self.session(request)
         choice = self.choice(session, label)
         own = prompt.strip() and not any(prompt in other.subjects for other in self.choices(session).values())
@@ -68,6 +73,7 @@ class Handlers:
             self.header(choice),
             choice.guidance_scale,
             gr.Slider(value=choice.lora_scale, interactive=choice.adapter is not None),
+            gr.Dropdown(choices=self.mixable(label, request), value=[]),
         )
 
     def draw_with(self, label: str, prompt: str, request: gr.Request) -> tuple[Any, ...]:
@@ -105,6 +111,10 @@ class Handlers:
         transparent: bool,
         label: str,
         candidates: float,
+        also: list[str],
+        weight_1: float,
+        weight_2: float,
+        weight_3: float,
         request: gr.Request,
         event: gr.EventData,
         progress: gr.Progress = gr.Progress(),
@@ -121,18 +131,24 @@ class Handlers:
             raise ConfigError(f"{empty[0]} is empty: write a number, or move its slider")
         choice = self.choice(session, label)
         another = getattr(event.target, "elem_id", None) == ANOTHER
-        words = " ".join(prompt.split())
+        words = in_words(prompt)
         seed = roll() if another or seed is None else int(seed)
         if not words:
             raise ConfigError("the box is empty: say what the emoji should show, or take one of the examples")
         if len(prompt) > LONGEST_PROMPT:
             raise ConfigError(f"prompt must have at most {LONGEST_PROMPT} characters, got {len(prompt)}")
+        adapter, scale = self.adapter(session, choice, lora_scale, also, [weight_1, weight_2, weight_3])
+        if adapter and adapter.parts:  # what is packed says of what it is made
+            choice = replace(choice, label=adapter.label, licence=adapter.licence)
+        few = adapter.few_steps if adapter else None
         wanted = Request(
             prompt=in_template(words, choice.template),
             seed=seed,
-            inference_steps=int(steps),
+            inference_steps=min(int(steps), few.most) if few else int(steps),
             guidance_scale=float(guidance),
-            lora_scale=float(lora_scale) if choice.adapter else 0.0,
+            scheduler=few.scheduler if few else SCHEDULER,
+            eta=few.eta if few else None,
+            lora_scale=scale,
             width=choice.side_px,
             height=choice.side_px,
         )
@@ -145,8 +161,9 @@ class Handlers:
             try:
                 base, tuned, unread = self.image_generator.draw(
                     choice.model,
-                    choice.adapter,
+                    adapter,
                     one,
+                    of_base=OF_BASE if few else {},
                     on_step=lambda done, of, said=said: progress((done, of), desc=said),  # type: ignore[misc]
                     cancelled=cancelled.is_set,
                 )
@@ -164,6 +181,34 @@ class Handlers:
             return drawn
         shown = unread if len(unread) <= SHOWN_LETTERS else f"{unread[:SHOWN_LETTERS]}…"
         return Noted(drawn, f"A long prompt: the model had no room for “{shown}”.")
+
+    def adapter(
+        self, session: Session, choice: Choice, lora_scale: float, also: Sequence[str], weights: Sequence[float],
+        scaled: bool = False,
+    ) -> tuple[Adapter | None, float]:  # fmt: skip
+        """Return what is drawn with, and its strength: one adapter, or several as one.
+
+        also: labels of those that are mixed in, in the order of their weights. scaled: as a mix in any case, or None.
+        Raises ConfigError where they cannot be mixed.
+        """
+        parts = [(self.choice(session, label).adapter, weight) for label, weight in zip(also, weights, strict=False)]
+        if not parts and not scaled:
+            return choice.adapter, float(lora_scale) if choice.adapter else 0.0
+        used = [(one, float(weight)) for one, weight in [(choice.adapter, lora_scale), *parts] if one and weight]
+        return (mixed(used) if used else None), 1.0 if used else 0.0
+
+    def mixable(self, label: str, request: gr.Request) -> list[str]:
+        """Labels of what can be mixed in: adapters of the same base model."""
+        session = self.session(request)
+        return self.mixable_with(self.choice(session, label), list(self.choices(session).values()))
+
+    @staticmethod
+    def mixable_with(choice: Choice, others: Sequence[Choice]) -> list[str]:
+        return [
+            other.label
+            for other in others
+            if other.adapter and other.label != choice.label and other.model.path == choice.model.path
+        ]
 
     def cancel(self, ticket: str | None, request: gr.Request) -> None:
         self.session(request).cancel(_ticket(ticket))
@@ -184,18 +229,16 @@ class Handlers:
         if session.shown is None:
             return gr.skip(), markup.chat(None), markup.gallery([], [], 0, transparent)
         drawing, request = session.drawings[session.shown], session.drawings[session.shown].request
-        plates = [
-            markup.Plate(
-                markup.BASE,
-                session.file(session.shown, "base", transparent),
-                file_name(drawing.words, request.seed, "base"),
-            )
-        ]
+        plates = []
+        if drawing.base:
+            file = session.file(session.shown, "base", transparent)
+            plates.append(markup.Plate(markup.BASE, file, file_name(drawing.words, request.seed, "base")))
         if drawing.tuned:
             file = session.file(session.shown, "tuned", transparent)
-            plates.append(markup.Plate(markup.TUNED, file, file_name(drawing.words, request.seed)))
+            title = markup.LIVE if drawing.draft else markup.TUNED
+            plates.append(markup.Plate(title, file, file_name(drawing.words, request.seed)))
         facts = [f"seed {request.seed}", f"{request.inference_steps} steps", f"guidance {request.guidance_scale:g}"]
-        if drawing.tuned:
+        if drawing.tuned and not drawing.draft:
             facts.append(f"LoRA scale {request.lora_scale:g}")
         if request.prompt != drawing.words:
             facts.append(f"“{request.prompt}”")
@@ -232,6 +275,11 @@ class Handlers:
     def download(self, platform: str, request: gr.Request) -> Path:
         """Return the zip of the pack for one platform."""
         return self.session(request).write_pack(platform)
+
+
+def in_words(prompt: str) -> str:
+    """Return what was typed with single blanks."""
+    return " ".join(prompt.split())
 
 
 def wording(choice: Choice) -> str:

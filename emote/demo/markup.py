@@ -18,7 +18,7 @@ class Plate:
     download: str
 
 
-BASE, TUNED = "Base model", "Fine-tuned"
+BASE, TUNED, LIVE = "Base model", "Fine-tuned", "As you type"
 
 
 def url(file: Path) -> str:
@@ -59,6 +59,23 @@ def stage(plates: Sequence[Plate], words: str, facts: str, transparent: bool) ->
     return (
         f'<div class="stage">{figures}</div>'
         f'<p class="words" dir="auto">{escape(words)}</p><p class="facts" dir="auto">{escape(facts)}</p>'
+    )
+
+
+def strip(files: Sequence[Path | None], seeds: Sequence[int]) -> str:
+    """Return the same words from several noises, the first chosen, and arrows to more; None: not drawn yet."""
+    if not files:
+        return ""
+    tiles = (
+        f'<button type="button" class="tile" data-choice="{i}" aria-pressed="{"true" if i == 0 else "false"}" '
+        f'title="seed {seed}">' + (f'<img src="{url(file)}" alt="seed {seed}">' if file else "<i></i>") + "</button>"
+        for i, (file, seed) in enumerate(zip(files, seeds, strict=True))
+    )
+    return (
+        '<div class="strip" aria-label="Other seeds; the arrow keys walk along them">'
+        '<button type="button" class="walk" data-choice="-1" aria-label="The seed before">‹</button>'
+        f"{''.join(tiles)}"
+        '<button type="button" class="walk" data-choice="1" aria-label="The next seed">›</button></div>'
     )
 
 

@@ -11,6 +11,8 @@ import gradio as gr
 
 from emote.demo import markup
 from emote.demo.handlers import ANOTHER, DRAW, LARGEST_SEED, MOST_CANDIDATES, TRAIN, Handlers, roll, wording
+from emote.demo.live.handlers import LiveHandlers
+from emote.demo.live.page import Controls, live_strip, live_switch, mixing_controls, wire
 from emote.demo.notices import with_notice
 from emote.demo.train_handlers import TrainHandlers
 from emote.demo.train_tab import build_train_tab
@@ -47,7 +49,7 @@ SAVE = "notice => notice || document.querySelector('#zip').click()"
 html = partial(gr.HTML, apply_default_css=False)
 
 
-def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
+def build_page(handlers: Handlers, train: TrainHandlers, live: LiveHandlers) -> gr.Blocks:
     first = handlers.catalogue.first
     with gr.Blocks(title="StableEmote", analytics_enabled=False) as page:
         head = html(handlers.header(first), elem_id="head")
@@ -59,6 +61,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
                 with gr.Column(scale=4, min_width=300, elem_id="controls"):
                     prompt = gr.Textbox(first.subjects[0], label="What should it show?", info=wording(first), lines=1,
                                         max_lines=5, elem_id="prompt")  # fmt: skip
+                    live_on, typing = live_switch(live)
                     examples = html(markup.examples(first.subjects), elem_id="examples", js_on_load=CHOOSE)
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
                     cancel = gr.Button("Cancel", elem_id="cancel")
@@ -83,9 +86,11 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
                                 label="Or from the Hugging Face Hub", placeholder="owner/name", elem_id="hub"
                             )
                             fetch = gr.Button("Fetch", size="sm", elem_id="fetch")
+                            also, weights = mixing_controls(handlers)
                 with gr.Column(scale=7, min_width=300, elem_id="result"):
                     titles = (markup.BASE, markup.TUNED) if first.adapter else (markup.BASE,)
                     stage = html(markup.empty_stage(titles, START), elem_id="stage")
+                    strip = live_strip()
                     with gr.Row(elem_id="actions"):
                         transparent = gr.Checkbox(True, label="Transparent", elem_id="transparent", min_width=120)
                         another = gr.Button("Another one", elem_id=ANOTHER, min_width=110)
@@ -119,8 +124,9 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
             act = with_notice(action, len(outputs), wipes=wipes)
             return gr.on(trigger, act, inputs, [*outputs, notice], api_visibility="private", **{**at_once, **options})
 
-        chosen = [prompt, examples, head, guidance, lora_scale]
+        chosen = [prompt, examples, head, guidance, lora_scale, also]
         images = [stage, chat, gallery]
+        controls = Controls(live_on, typing, strip, also, weights)
 
         on(page.load, handlers.open, [token, transparent], [token, model, *images, pack], wipes=False)
         page.unload(handlers.leave)
@@ -133,7 +139,7 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         drawing = on(
             [generate.click, prompt.submit, another.click],
             handlers.draw,
-            [ticket, prompt, seed, steps, guidance, lora_scale, transparent, model, candidates],
+            [ticket, prompt, seed, steps, guidance, lora_scale, transparent, model, candidates, *controls.mixing],
             [seed, *images],
             js=BEGIN,
             queue=True,
@@ -145,6 +151,9 @@ def build_page(handlers: Handlers, train: TrainHandlers) -> gr.Blocks:
         drawing.then(None, js=END)
         drawing.failure(None, js=END)
         on(cancel.click, handlers.cancel, ticket, [], cancels=[drawing], js=CANCEL)
+
+        typed = [live_on, prompt, seed, transparent, model, lora_scale, *controls.mixing]
+        wire(on, controls, live, typed, seed, transparent, images, notice)
 
         on(transparent.input, handlers.look, transparent, images)
         on(gallery.select, handlers.bring_back, transparent, images)

@@ -39,6 +39,8 @@ class DemoOptions:
     port: int | None = key("7860 or the next that is free if left out", at_least=1, at_most=65535, default=None)
     host: str = key("address to serve at; 0.0.0.0 lets others of your network in", default=HOST)
     share: bool = key("also serve at a public address of gradio.live, to whoever knows it", default=False)
+    speed: str | None = key("adapter that draws in a few steps, for drawing while one types; the miniature's own if "
+                            "left out", default=None)  # fmt: skip
     train: list[str] = key("words for every training of the Train tab, as for `emote train`", default=[])
     open: bool = key("open the page in the browser", default=True)
 
@@ -113,6 +115,7 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
         raise ConfigError(f"the demo needs gradio; {how_to_install('demo')}") from error
     from emote.demo.catalogue import Catalogue
     from emote.demo.handlers import Handlers
+    from emote.demo.live.handlers import LiveHandlers
     from emote.demo.session import Sessions
     from emote.demo.shared_generator import SharedGenerator
     from emote.demo.theme import theme
@@ -126,7 +129,8 @@ def _launched(options: DemoOptions, folder: Path) -> Iterator[Demo]:
     more = [*([] if options.device is Accelerator.auto else [f"trainer.accelerator={options.device.value}"]),
             *options.train]  # fmt: skip
     train = TrainHandlers(training, sessions, folder / "files", more)
-    page = build_page(Handlers(image_generator, catalogue, sessions), train).queue(max_size=QUEUE_LENGTH)
+    handlers = Handlers(image_generator, catalogue, sessions)
+    page = build_page(handlers, train, LiveHandlers(handlers, options.speed)).queue(max_size=QUEUE_LENGTH)
     try:
         _, url, share_url = page.launch(
             server_name=options.host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from emote.demo.catalogue import Choice
+from emote.demo.live.state import Typed
 from emote.demo.training import State
 from emote.imaging.cutout import cut_out
 from emote.imaging.fitting import fit
@@ -35,18 +37,19 @@ KEPT_AFTER_LEAVING_S = 3600.0  # a phone that was put away comes back
 class Drawing:
     """One prompt from one noise: by the base model and, where there is an adapter, by the fine-tuned one.
 
-    words: what was typed, before the template.
+    words: what was typed, before the template. base: None for what was drawn while typing. draft: which of these it is.
     """
 
     words: str
     request: Request
     choice: Choice
-    base: Image.Image
+    base: Image.Image | None
     tuned: Image.Image | None
+    draft: int = 0
 
     @cached_property
-    def base_cut(self) -> Image.Image:
-        return cut_out(self.base)
+    def base_cut(self) -> Image.Image | None:
+        return cut_out(self.base) if self.base else None
 
     @cached_property
     def tuned_cut(self) -> Image.Image | None:
@@ -85,6 +88,11 @@ class Session:
         self.upload: Path | None = None  # what is to be trained on
         self.told: State | None = None  # how the training stood when this page was told
         self.left_at: float | None = None
+        self.typed: Typed | None = None  # what is drawn while the visitor types
+        self.refined: Typed | None = None  # what of it was drawn again in more steps
+        self._newest = 0.0  # of what was typed
+        self._drafts = 0
+        self._typing = threading.Event()
         self._ticket, self._cancelled = "", threading.Event()
         self._overtaken: deque[str] = deque(maxlen=MOST_OVERTAKEN)
         self._changing = threading.Lock()
@@ -96,8 +104,12 @@ class Session:
         return self.folder.name
 
     def begin(self, ticket: str = "") -> threading.Event:
-        """Return the event that `cancel` sets for the drawing that begins now, by the name that its page gave it."""
+        """Return the event that `cancel` sets for the drawing that begins now, by the name that its page gave it.
+
+        What is drawn while the visitor types is superseded.
+        """
         with self._changing:
+            self._typing.set()
             self._ticket, self._cancelled = ticket, threading.Event()
             if ticket in self._overtaken:
                 self._cancelled.set()
@@ -110,22 +122,57 @@ class Session:
                 self._overtaken.append(ticket)
             else:
                 self._cancelled.set()
+            self._typing.set()
+
+    def begin_typed(self, number: float | None) -> threading.Event | None:
+        """Return the event that the next such drawing sets; None where something that was typed later is there already.
+
+        number: when it was typed, by the browser's clock; None: now.
+        """
+        with self._changing:
+            if number is not None and float(number) < self._newest:
+                return None
+            self._newest = self._newest if number is None else float(number)
+            self._typing.set()
+            self._typing = threading.Event()
+            return self._typing
 
     def add(self, drawing: Drawing) -> None:
         self.drawings.append(drawing)
         self.shown = len(self.drawings) - 1
 
-    def file(self, number: int, kind: str, transparent: bool) -> Path:
-        """Return a PNG of one of its images, which says how it was drawn. kind: base, tuned or small."""
-        file = self.folder / f"{number:03d}-{kind}{'-cut' if transparent else ''}.png"
+    def add_draft(self, drawing: Drawing) -> None:
+        """Keep what was drawn while typing, in the place of the one before, unless that one is in the pack."""
+        self._drafts += 1
+        drawing = replace(drawing, draft=self._drafts)
+        last = len(self.drawings) - 1
+        if self.drawings and self.drawings[last].draft and last not in self.pack:
+            self.drawings[last] = drawing
+            self.shown = last
+        else:
+            self.add(drawing)
+
+    def draft_file(self, typed: Typed, seed: int) -> Path:
+        """Return a PNG of what was drawn while typing."""
+        image = typed.images[seed]
+        file = self.folder / f"typed-{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.png"
         with self._saving:
             if not file.exists():
-                drawing = self.drawings[number]
+                save_png(image, file)
+        return file
+
+    def file(self, number: int, kind: str, transparent: bool) -> Path:
+        """Return a PNG of one of its images, which says how it was drawn. kind: base, tuned or small."""
+        drawing = self.drawings[number]
+        draft = f"-draft{drawing.draft}" if drawing.draft else ""
+        file = self.folder / f"{number:03d}{draft}-{kind}{'-cut' if transparent else ''}.png"
+        with self._saving:
+            if not file.exists():
                 if kind == "small":
                     image = small(drawing.image(drawing.result, transparent), transparent)
                 else:
                     image = drawing.image(kind, transparent)
-                save_png(image, file, getattr(drawing, kind, drawing.base).info.get(CHUNK))
+                save_png(image, file, getattr(drawing, drawing.result if kind == "small" else kind).info.get(CHUNK))
         return file
 
     def add_to_pack(self, number: int, transparent: bool) -> None:

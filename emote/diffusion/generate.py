@@ -32,6 +32,7 @@ def generate(
     resolution: int,
     inference_steps: int,
     guidance_scale: float,
+    scheduler: str = "dpm++",
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> list[Image.Image]:
     """Return one square image for each (prompt embedding, seed), in full batches of BATCH. The dtypes may differ.
@@ -53,6 +54,7 @@ def generate(
             height=resolution,
             inference_steps=inference_steps,
             guidance_scale=guidance_scale,
+            scheduler=scheduler,
         )
         images += to_images(pixels_B3HW)[: len(seeds) - start]
         on_batch(len(images))
@@ -73,12 +75,14 @@ def draw_batch(
     inference_steps: int,
     guidance_scale: float,
     scheduler: str = "dpm++",
+    eta: float | None = None,
     on_step: Callable[[int, int], None] = lambda done, of: None,
 ) -> torch.Tensor:
     """Return pixels [B, 3, height, width], float32 on the CPU, about -1 to 1, of one image a row.
 
     against_BTD: embeddings of the negative prompts; they play no part where guidance_scale is 1 or less.
-    on_step: told how many calls of the UNet are done, of how many.
+    eta: how much of the noise is drawn anew at each step, for samplers that ask. on_step: told how many calls of the
+    UNet are done, of how many.
     """
     factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -86,7 +90,8 @@ def draw_batch(
     noise_BCHW = torch.cat([torch.randn(shape, generator=generator) for generator in generators])
     latents_BCHW = denoise(
         unet, make_scheduler(scheduler, training_schedule), noise_BCHW, prompts_BTD, against_BTD, generators,
-        size_px=(height, width), inference_steps=inference_steps, guidance_scale=guidance_scale, on_step=on_step,
+        size_px=(height, width), inference_steps=inference_steps, guidance_scale=guidance_scale, eta=eta,
+        on_step=on_step,
     )  # fmt: skip
     latents_BCHW = latents_BCHW.to(vae.device, vae.dtype) / vae.config["scaling_factor"]
     parts = latents_BCHW.split(decoded_at_once(width, height))
@@ -110,6 +115,7 @@ def denoise(
     inference_steps: int,
     guidance_scale: float,
     on_step: Callable[[int, int], None],
+    eta: float | None = None,
 ) -> torch.Tensor:
     """Return latents, float32 on the UNet's device, from unit noise: ε = ε(against) + scale · (ε(prompt) − ε(against)).
 
@@ -118,8 +124,10 @@ def denoise(
     device, dtype, guided = unet.device, unet.dtype, guidance_scale > 1
     words = torch.cat([against_BTD, prompts_BTD]) if guided else prompts_BTD
     words = words.to(device, dtype)
-    takes_noise = "generator" in inspect.signature(scheduler.step).parameters
-    own_noise: dict[str, Any] = {"generator": generators} if takes_noise else {}
+    takes = inspect.signature(scheduler.step).parameters
+    own_noise: dict[str, Any] = {"generator": generators} if "generator" in takes else {}
+    if eta is not None and "eta" in takes:
+        own_noise["eta"] = eta
     scheduler.set_timesteps(inference_steps, device=device)
     latents_BCHW = noise_BCHW.to(device) * scheduler.init_noise_sigma
     for done, timestep in enumerate(scheduler.timesteps, 1):

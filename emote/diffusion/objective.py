@@ -11,22 +11,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from emote.data.order import key_seed
 
 
+class Predict(Protocol):
+    """The model's answer to noisy latents [B, C, H, W], with the batch's captions and the adapter unless told.
+
+    timesteps_B: None for those that were drawn.  captioned: else the empty caption is said.  adapted: else the frozen
+    model answers.
+    """
+
+    def __call__(
+        self,
+        noisy_BCHW: torch.Tensor,
+        timesteps_B: torch.Tensor | None = None,
+        *,
+        captioned: bool = True,
+        adapted: bool = True,
+    ) -> torch.Tensor: ...
+
+
+def nothing_drawn(purpose: str) -> torch.Tensor:
+    raise RuntimeError(f"no {purpose} is drawn outside training")
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """A batch with all that was drawn for it. predict: the model's answer to noisy latents [B, C, H, W]."""
+    """A batch with all that was drawn for it. predict: asks the model.
+
+    uniform_B: more numbers [B] in [0, 1), float64, for a purpose of the objective's own; keyed as all others.
+    weights_BHW: how much each place counts; None for all alike.
+    """
 
     latents_BCHW: torch.Tensor
     noise_BCHW: torch.Tensor
     timesteps_B: torch.Tensor
     alphas_cumprod: torch.Tensor
     prediction_type: str
-    predict: Callable[[torch.Tensor], torch.Tensor]
+    predict: Predict
+    uniform_B: Callable[[str], torch.Tensor] = nothing_drawn
+    weights_BHW: torch.Tensor | None = None
+
+    def answer_and_target(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the model answers to the noisy latents, and what it should, each [B, C, H, W]."""
+        noisy_BCHW = add_noise(self.latents_BCHW, self.noise_BCHW, self.timesteps_B, self.alphas_cumprod)
+        wanted = target(self.latents_BCHW, self.noise_BCHW, self.timesteps_B, self.alphas_cumprod, self.prediction_type)
+        return self.predict(noisy_BCHW), wanted
+
+    def mean(self, error_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the mean of each sample [B] over channels and places, these as they count."""
+        if self.weights_BHW is None:
+            return error_BCHW.mean(dim=(1, 2, 3))
+        weights_BHW = self.weights_BHW.to(error_BCHW)
+        return (error_BCHW.mean(dim=1) * weights_BHW).sum(dim=(1, 2)) / weights_BHW.sum(dim=(1, 2))
 
 
 def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
@@ -47,6 +88,19 @@ def uniform(purpose: str, seed: int, step: int, positions_B: Sequence[int]) -> t
 
 def noise(seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
     return normal("noise", seed, step, positions_B, shape)
+
+
+def offset_noise(
+    noise_BCHW: torch.Tensor, strength: float, seed: int, step: int, positions_B: Sequence[int]
+) -> torch.Tensor:
+    """Add to each channel of each sample a normal number times `strength`, the same at all its places.
+
+    So that brightness as a whole is noise too (Guttenberg 2023, Diffusion with offset noise). 0 changes nothing.
+    """
+    if not strength:
+        return noise_BCHW
+    offset = normal("noise offset", seed, step, positions_B, (noise_BCHW.shape[1], 1, 1)).to(noise_BCHW)
+    return noise_BCHW + strength * offset
 
 
 def timesteps(seed: int, step: int, positions_B: Sequence[int], count: int) -> torch.Tensor:
@@ -100,6 +154,20 @@ def target(
         signal, spread = _factors(alphas_cumprod, timesteps_B, latents_BCHW)
         return signal * noise_BCHW - spread * latents_BCHW
     raise ValueError(f"prediction_type must be epsilon or v_prediction, got {prediction_type}")
+
+
+def split_prediction(
+    predicted_BCHW: torch.Tensor,
+    noisy_BCHW: torch.Tensor,
+    timesteps_B: torch.Tensor,
+    alphas_cumprod: torch.Tensor,
+    prediction_type: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (x_0, ε) that a prediction of ε or v says of noisy latents: `add_noise` solved for both (see `target`)."""
+    signal, spread = _factors(alphas_cumprod, timesteps_B, noisy_BCHW)
+    if prediction_type == "epsilon":
+        return (noisy_BCHW - spread * predicted_BCHW) / signal, predicted_BCHW
+    return signal * noisy_BCHW - spread * predicted_BCHW, signal * predicted_BCHW + spread * noisy_BCHW
 
 
 def min_snr_weight(

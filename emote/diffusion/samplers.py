@@ -15,6 +15,7 @@ from emote.util.errors import ConfigError
 from emote.util.hints import not_one_of
 from emote.util.registry import offered, resolve_target
 
+TRAILING = {"timestep_spacing": "trailing"}  # the first step is at the last timestep
 KARRAS = {"use_karras_sigmas": True}  # the spacing of noise levels of arXiv 2206.00364, equation 5
 
 
@@ -45,16 +46,20 @@ SAMPLERS = {
     "ddim": Sampler("DDIMScheduler", "arXiv 2010.02502", "DDIM", None),
     "pndm": Sampler("PNDMScheduler", "arXiv 2202.09778", "PLMS", None, {"skip_prk_steps": True}),
     "unipc": Sampler("UniPCMultistepScheduler", "arXiv 2302.04867", "UniPC", None),
+    # for adapters that draw in a few steps (see emote/inference/few_steps.py)
+    "lcm": Sampler("LCMScheduler", "arXiv 2310.04378", "LCM", None),
+    "tcd": Sampler("TCDScheduler", "arXiv 2402.19159", "TCD", None),
+    "ddim_trailing": Sampler("DDIMScheduler", "arXiv 2305.08891", "DDIM", "SGM Uniform", TRAILING),
 }
 
 
 SAMPLERS |= {name: entry.load() for name, entry in offered("sampler").items()}
 
 
-def scheduler_named(text: str) -> str:
+def scheduler_named(text: str, key: str = "scheduler") -> str:
     """Return the name in SAMPLERS that is meant by `text`: itself, in another spelling, or as A1111 writes it.
 
-    Raises ConfigError, with the nearest name, for one that is not known.
+    key: whose value it is, for the message. Raises ConfigError, with the nearest name, for one that is not known.
     """
     spellings = {_plain(name): name for name in SAMPLERS}
     for name, entry in SAMPLERS.items():
@@ -62,7 +67,7 @@ def scheduler_named(text: str) -> str:
         spellings.setdefault(_plain(f"{entry.sampler} {entry.schedule}"), name)
     found = spellings.get(_plain(text))
     if found is None:
-        raise ConfigError(not_one_of("scheduler", text, SAMPLERS))
+        raise ConfigError(not_one_of(key, text, SAMPLERS))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -43,7 +44,7 @@ def ablate(options: AblationOptions, words: list[str]) -> Path:
     from emote.experiments.adapter_eval import Judge
     from emote.util.console import echo
 
-    delivered = _run_all(planned)
+    delivered = run_all(planned)
     judge, losses = Judge(planned[0].config), []
     for number, (variant, path) in enumerate(zip(planned, delivered, strict=True), 1):
         losses.append(judge.score(variant.config, path))
@@ -65,7 +66,8 @@ def _command(options: AblationOptions, words: list[str]) -> list[str]:
     return [*words, *seeds, *images, *judge, *([f"definition={options.definition}"] if options.definition else [])]
 
 
-def _run_all(planned: list[Variant]) -> list[Path]:
+def run_all(planned: Sequence[Variant]) -> list[Path]:
+    """Train each from wherever it stands, and return where its deliverables lie."""
     from emote.training.run import run
     from emote.util.console import echo
     from emote.util.units import readable_seconds

@@ -113,7 +113,7 @@ def judge_steps(
 def _look(plan: Plan, drawer: Drawer, measures: Measures, adapter: Adapter | None) -> tuple[Figures, list[Path]]:
     scale = 1.0 if adapter else 0.0
     what = f"with {adapter.label}" if adapter else "with the base model"
-    kept = drawer.draw_all(adapter, plan.requests(scale, plan.guidance_scale), what)
+    kept = drawer.draw_all(adapter, plan.requests(adapter, scale, plan.guidance_scale), what)
     images, concepts = [one.image for one in kept], [prompt.concept for prompt in plan.drawn_prompts]
     usable = mean_over([bool(found) for found in look_at(images, cut_out)], concepts)
     return measures.glance(images, concepts) | {"usable": usable}, [one.file for one in kept]

@@ -100,7 +100,7 @@ class Judge:
             if name.endswith(end)
         }
         load_adapter_state(module.unet, own)
-        losses = self._score(module, f"{config.name} at step {int(delivered.name)}")
+        losses = self._score(module, f"{config.name}, {delivered.name}")
         write_json(remembered, {"key": key, "losses": losses})
         return losses
 

@@ -18,7 +18,7 @@ from emote.util.errors import ConfigError
 from emote.util.files import read_tensor_header, tensor_header
 from emote.util.scrub import Scrubber
 
-ADAPTERS = ("*.safetensors", "best-at-step-*/*.safetensors")
+ADAPTERS = ("*.safetensors", "best-at-step-*/*.safetensors", "rank-*/*.safetensors")
 AS_THEY_ARE = ("samples.png", "samples/*.png", "loss.png", "metrics.csv")
 RESUME = "resume"  # the folder with what going on elsewhere needs
 OF_THIS_MACHINE = ("run", "hub", "logger", "resume_from")  # sections of the configuration

@@ -63,5 +63,6 @@ def _folder(image_generator: ImageGenerator, adapter: Adapter | None, request: R
 
 
 def _key(image_generator: ImageGenerator, request: Request) -> str:
-    facts = json.dumps([asdict(request), image_generator.precision.name], sort_keys=True)
+    asked = {name: value for name, value in asdict(request).items() if value is not None}  # eta: as before it was there
+    facts = json.dumps([asked, image_generator.precision.name], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:24]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from emote.config import ModelConfig, key
+from emote.lora.layer_names import COMMENT
+from emote.runs.mix_names import parse_mix
 from emote.util.console import progress_bar
 from emote.util.errors import ConfigError, together
 from emote.util.quiet import quiet_libraries
@@ -50,7 +52,8 @@ class Numbers(Enum):
 
 @dataclass
 class Export:
-    run: str = key("an adapter file, or a run: its name, directory or the start of its identity")
+    run: str = key("an adapter file, or a run: its name, directory or the start of its identity; "
+                   "[a:0.8, b:0.4]: several as one, by weight")  # fmt: skip
     to: Target = key("check: say what it is; diffusers, kohya: that format; fuse: a merged model", default=Target.check)
     output: str | None = key("a file ending .safetensors, or a directory (fuse: in diffusers' layout)", default=None)
     dtype: Numbers = key("of the numbers that are written", default=Numbers.keep)
@@ -67,11 +70,12 @@ def export(words: Export) -> None:
     quiet_libraries()
     from emote.lora.adapter_file import open_adapter
 
-    file = open_adapter(_find_file(words))
+    parts = parse_mix(words.run)
     if words.to is Target.check:
-        _check(file, console)
+        for name in [name for name, _ in parts] if parts else [words.run]:
+            _check(open_adapter(_find_file(replace(words, run=name))), console)
         return
-    adapter = file.load()
+    adapter = _mixed(words, parts, console) if parts else open_adapter(_find_file(words)).load()
     if words.rank is not None or (words.dtype is not Numbers.keep and words.to is not Target.fuse):
         adapter = _changed(adapter, words, console)
     path = _fuse(adapter, words, console) if words.to is Target.fuse else _convert(adapter, words)
@@ -115,6 +119,33 @@ def _find(words: Export) -> Any:
     from emote.inference.resolve_adapter import find_adapter
 
     return find_adapter(words.run, Path(words.runs_dir), _model(words.model) if words.model else None)
+
+
+def _mixed(words: Export, parts: list[tuple[str, float | None]], console: Console) -> Adapter:
+    """One adapter that is the sum of several: exact, with ranks that add up, until rank= reduces it."""
+    from emote.lora.adapter_file import open_adapter
+    from emote.lora.mix import Part, mix
+
+    found, fast = [], ""
+    for name, weight in parts:
+        one = replace(words, run=name)
+        adapter, known = open_adapter(_find_file(one)).load(), _known(one)
+        as_alone = known.lora_scale if known else 1.0
+        found.append(Part(name, adapter, as_alone if weight is None else weight))
+        fast = fast or (f"; {known.few_steps.family}" if known and known.few_steps else "")
+    adapter = mix(found)
+    ranks = _counted(Counter(layer.rank for layer in adapter.layers.values()))
+    told = " + ".join(f"{part.weight:g} × {part.label}" for part in found)
+    _say(console, f"{told}: {len(adapter.layers)} layers of rank {ranks}; nothing is lost but float32's rounding")
+    return replace(adapter, metadata={COMMENT: f"{told}{fast}"})
+
+
+def _known(words: Export) -> Any:
+    """What `run=` finds; None for a file whose base model is not known."""
+    try:
+        return _find(words)
+    except ConfigError:
+        return None
 
 
 def _model(name: str) -> ModelConfig:
@@ -208,7 +239,9 @@ def _convert(adapter: Adapter, words: Export) -> Path:
     from emote.lora.formats import DIFFUSERS_FILE, write_diffusers, write_kohya
 
     path = Path(str(words.output)).expanduser()
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" and parse_mix(words.run):
+        path = path / (DIFFUSERS_FILE if words.to is Target.diffusers else "mix.safetensors")
+    elif path.suffix != ".safetensors":
         stem = Path(words.run).stem if Path(words.run).suffix == ".safetensors" else Path(words.run).resolve().name
         path = path / (DIFFUSERS_FILE if words.to is Target.diffusers else f"{stem}.safetensors")
     if path.exists():

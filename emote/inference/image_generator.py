@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -17,7 +18,7 @@ from emote.inference.request import Request
 from emote.inference.resolve_adapter import Adapter
 from emote.lora.adapter import adapter_scaled, without_adapter
 from emote.lora.fold import Folding
-from emote.lora.loading import load_for_sampling, remove_layers
+from emote.lora.loading import put_layers, remove_layers
 from emote.models import components
 from emote.models.device import choose
 from emote.models.precision import DTYPES
@@ -77,6 +78,11 @@ class ImageGenerator:
         self._embedding_TD = lru_cache(REMEMBERED_PROMPTS)(self._encode)
 
     @property
+    def unet(self) -> torch.nn.Module:
+        """The denoiser, with the adapter in use, for those who measure it."""
+        return self._unet
+
+    @property
     def default_batch(self) -> int:
         return BATCH_ON_CPU if self.device.type == "cpu" else BATCH_ON_GPU
 
@@ -96,10 +102,11 @@ class ImageGenerator:
         if adapter is None:
             return
         try:
-            self._adapts_text = load_for_sampling(self._unet, adapter.file, self._encoder.encoders)
+            layers = adapter.load().layers
+            put_layers(self._parts, layers, adapter.file if not adapter.parts else Path(adapter.label))
         except ConfigError as error:
             raise ConfigError(f"{error}; the base model in use is {self.base.label}") from error
-        self.adapter = adapter
+        self.adapter, self._adapts_text = adapter, any(not name.startswith("unet.") for name in layers)
 
     def cut_words(self, prompt: str) -> str:
         """Return the end of a prompt that the text encoder has no room for; "" where it reads all of it."""
@@ -183,6 +190,7 @@ class ImageGenerator:
                 inference_steps=first.inference_steps,
                 guidance_scale=first.guidance_scale,
                 scheduler=first.scheduler,
+                eta=first.eta,
                 on_step=on_step,
             )
         for position, image in enumerate(to_images(pixels_B3HW)):
@@ -225,11 +233,12 @@ class ImageGenerator:
                 model=self.base.label,
                 model_hash=self.base.short_hash,
                 lora=adapter.name if adapter else "",
-                lora_hash=adapter.short_hash if adapter else "",
+                lora_hash=adapter.short_hash if adapter and not adapter.parts else "",
                 run=adapter.label if adapter else "",
                 batch_size=batch_size,
                 batch_position=batch_position,
                 precision=self.precision,
+                mix=tuple((p.name, weight, p.short_hash) for p, weight in adapter.parts) if adapter else (),
             )
         )
 
@@ -244,6 +253,6 @@ def _batches(requests: Sequence[Request], largest: int) -> list[list[int]]:
     """Row numbers: requests with the same settings together, in the order in which they were asked for."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for row, r in enumerate(requests):
-        settings = (r.width, r.height, r.inference_steps, r.guidance_scale, r.scheduler, r.lora_scale)
+        settings = (r.width, r.height, r.inference_steps, r.guidance_scale, r.scheduler, r.eta, r.lora_scale)
         groups.setdefault(settings, []).append(row)
     return [rows[start : start + largest] for rows in groups.values() for start in range(0, len(rows), largest)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from emote.inference.image_generator import ImageGenerator
+    from emote.inference.request import Request
 
 SHEET_WIDTH_PX = 1300
 LARGEST_CELL_PX = 256
@@ -56,11 +57,8 @@ def _say_plan(plan: Plan, image_generator: ImageGenerator) -> None:
     console.print(f"{what}, {image_generator.precision.name} on {image_generator.device.type}", markup=False)
     seeds = sorted({shot.request.seed for shot in plan.shots})
     several = f"s {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f" {seeds[0]}"
-    console.print(
-        f"{first.inference_steps} steps of {first.scheduler}, guidance {first.guidance_scale:g}, seed{several}, "
-        f"{first.width}×{first.height} px",
-        markup=False,
-    )
+    for how in dict.fromkeys(_how(shot.request) for shot in plan.shots):  # a speed adapter's is not the base model's
+        console.print(f"{how}, seed{several}, {first.width}×{first.height} px", markup=False)
     for typed, words in dict.fromkeys((shot.typed, shot.request.prompt) for shot in plan.shots):
         console.print(words if words == typed else f"{words}   (template=none takes {typed!r} as typed)", markup=False)
     texts = {shot.request.prompt: None for shot in plan.shots} | {first.negative_prompt: None}
@@ -72,6 +70,10 @@ def _say_plan(plan: Plan, image_generator: ImageGenerator) -> None:
             )
     for note in notes:
         console.print(f"note: {note}", markup=False)
+
+
+def _how(request: Request) -> str:
+    return f"{request.inference_steps} steps of {request.scheduler}, guidance {request.guidance_scale:g}"
 
 
 def _draw(plan: Plan, image_generator: ImageGenerator) -> tuple[list[Image.Image], list[str]]:
@@ -159,8 +161,7 @@ def _sheet(plan: Plan, images: list[Image.Image]) -> Image.Image:
         plan.variants,
         [shot.typed for shot in groups],
         [shot.request.seed for shot in groups],
-        f"{plan.adapter.label if plan.adapter else plan.base.label} · {first.inference_steps} steps of "
-        f"{first.scheduler} · guidance {first.guidance_scale:g}",
+        f"{plan.adapter.label if plan.adapter else plan.base.label} · {_how(plan.shots[-1].request)}",
         columns=seeds if several and seeds <= fitting else fitting,
         cell=cell,
     )

@@ -10,8 +10,8 @@ from emote.inference.prompt_template import AUTO
 
 @dataclass
 class Options:
-    run: str | None = key("a run's name, identity or folder, latest, an adapter file, a Hub name; base: no adapter",
-                             default=None)  # fmt: skip
+    run: str | None = key("a run's name, identity or folder, latest, an adapter file, a Hub name; base: no adapter; "
+                          "[a:0.8, b:0.4]: several by weight", default=None)  # fmt: skip
     model: str | None = key("base model: mini, sd15, a directory, a file or a Hub name; the run's own if left out",
                                default=None)  # fmt: skip
     prompts: list[str] = key("what to draw: [a fairy, a robot], said several times where there are commas inside, or a "
@@ -23,11 +23,14 @@ class Options:
     best_of: int | None = key("draw so many a prompt in place of n, and keep those that are recognised at 32 px",
                               at_least=2, default=None)  # fmt: skip
     seed: int = key("of the first image; the next ones count up", at_least=0, default=0)
-    inference_steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
+    inference_steps: int | None = key("denoising steps; 25, or what an adapter that draws in a few steps needs",
+                                      at_least=1, at_most=1000, default=None)  # fmt: skip
     guidance_scale: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
                                     default=None)  # fmt: skip
-    scheduler: str = key("dpm++, dpm++_karras, dpm++_sde_karras, euler, euler_a, heun, ddim, pndm or unipc",
-                         default="dpm++")  # fmt: skip
+    scheduler: str | None = key("dpm++, dpm++_karras, dpm++_sde_karras, euler, euler_a, heun, ddim, pndm, unipc; lcm, "
+                                "tcd, ddim_trailing; dpm++, or what the adapter needs", default=None)  # fmt: skip
+    eta: float | None = key("noise that ddim and tcd draw anew at each step; left out: the sampler's or adapter's own",
+                            at_least=0, at_most=1, default=None)  # fmt: skip
     lora_scale: float | None = key("strength of the adapter, 0 is the base model; the run's samples had theirs",
                                    default=None)  # fmt: skip
     compare: bool = key("the base model beside it, with the same noise", default=False)

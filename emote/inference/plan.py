@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from emote.config import Precision
+from emote.diffusion.few_steps import advice
+from emote.diffusion.samplers import scheduler_named
 from emote.inference.options import Options
 from emote.inference.output import SHEET, Output, slug
 from emote.inference.prompt_template import SIGNS, choose_template, in_template, prompts_of
@@ -19,6 +21,7 @@ from emote.util.errors import ConfigError, together
 
 T = TypeVar("T")
 BASE_ALONE = "base"
+STEPS, SCHEDULER = 25, "dpm++"  # where neither a word nor the adapter says otherwise
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,13 @@ def plan_images(options: Options) -> Plan:
     output = Output(Path(options.output) if options.output else None, slug(prompts[0]) if prompts else "")
     shots: list[Shot] = []
     width, height = size or (1, 1)
-    guidance = (
-        options.guidance_scale
-        if options.guidance_scale is not None
-        else adapter.guidance_scale
-        if adapter
-        else GUIDANCE
-    )
+    settings = {scale: settings_at(options, adapter if scale else None, adapter) for scale in variants.values()}
     for i, typed in enumerate(prompts):
         words = in_template(typed, template) if typed.strip() else typed
         request = wrong.collect(
             lambda words=words: Request(  # type: ignore[misc]
                 prompt=words, seed=options.seed, width=width, height=height, negative_prompt=options.negative_prompt,
-                inference_steps=options.inference_steps, guidance_scale=guidance, scheduler=options.scheduler,
+                **next(reversed(settings.values())),
             )
         )  # fmt: skip
         if request is None:
@@ -108,7 +105,9 @@ def plan_images(options: Options) -> Plan:
             for variant, scale in variants.items():
                 suffix = f"-{variant.replace(' ', '-')}" if len(variants) > 1 else ""
                 name = f"{prefix}{slug(typed)}-seed{seed}{suffix}.png"
-                shots.append(Shot(replace(request, seed=seed, lora_scale=scale), name, typed, variant))
+                shots.append(
+                    Shot(replace(request, seed=seed, lora_scale=scale, **settings[scale]), name, typed, variant)
+                )
     if options.best_of and len(variants) > 1:
         wrong.lines.append("best_of says nothing beside compare= or lora_scales=; leave one out")
     wrong.collect(lambda: output.check([*(shot.name for shot in shots), SHEET]))
@@ -118,11 +117,32 @@ def plan_images(options: Options) -> Plan:
     assert base is not None
     return Plan(
         base, adapter, shots, list(variants), output, options.batch_size, options.transparent,
-        notes=_notes(options, adapter, guidance, prompts), best_of=options.best_of is not None,
+        notes=_notes(options, adapter, next(reversed(settings.values())), prompts), best_of=options.best_of is not None,
     )  # fmt: skip
 
 
-def _notes(options: Options, adapter: Adapter | None, guidance: float, prompts: list[str]) -> tuple[str, ...]:
+def settings_at(options: Options, adapter: Adapter | None, beside: Adapter | None = None) -> dict[str, Any]:
+    """Return sampler, steps, guidance and eta for a Request: what is typed, else what the adapter is drawn with.
+
+    beside: the adapter that a base model's image is compared with; guidance is then that of its run.
+    """
+    few = adapter.few_steps if adapter else None
+    if few:
+        own: dict[str, Any] = {"inference_steps": few.steps, "guidance_scale": few.guidance_scale,
+                               "scheduler": few.scheduler, "eta": few.eta}  # fmt: skip
+    else:
+        alike = adapter or beside
+        guided = alike is not None and (not alike.few_steps or alike.guidance_scale > 1)
+        own = {"inference_steps": STEPS, "guidance_scale": alike.guidance_scale if alike and guided else GUIDANCE,
+               "scheduler": SCHEDULER, "eta": None}  # fmt: skip
+    typed = {name: getattr(options, name) for name in own if getattr(options, name) is not None}
+    if typed.get("scheduler", own["scheduler"]) != own["scheduler"]:
+        own["eta"] = None  # it is the other sampler's
+    return own | typed
+
+
+def _notes(options: Options, adapter: Adapter | None, settings: dict[str, Any], prompts: list[str]) -> tuple[str, ...]:
+    guidance = settings["guidance_scale"]
     notes = [
         f"{found[0]} is read as plain words: prompts have no signs of other programs such as weights, BREAK or <lora:…>"
         for prompt in dict.fromkeys([*prompts, options.negative_prompt])
@@ -130,6 +150,10 @@ def _notes(options: Options, adapter: Adapter | None, guidance: float, prompts: 
     ]
     if options.negative_prompt and guidance <= 1:
         notes.append(f"negative_prompt has no effect at guidance_scale={guidance:g}; set it above 1")
+    notes += advice(
+        adapter.few_steps if adapter else None, scheduler_named(settings["scheduler"]), settings["inference_steps"],
+        guidance, options.eta,
+    )  # fmt: skip
     if adapter and adapter.recommended and options.lora_scale is None and not options.lora_scales:
         notes.append(f"strength {adapter.lora_scale:g} (lora_scale= changes it): {adapter.recommended}")
     return tuple(notes)

@@ -19,6 +19,7 @@ import emote
 from emote.config import Precision
 from emote.diffusion.samplers import SAMPLERS, from_a1111
 from emote.inference.request import LORA_TAG, NEGATIVE, Request
+from emote.runs.mix_names import parse_mix
 from emote.util.errors import ConfigError
 from emote.util.files import write_with
 
@@ -34,7 +35,8 @@ class Parameters:
 
     lora, lora_hash: the adapter as A1111 knows it; run: what `run=` finds it by.
     batch_size, batch_position: how it was computed (A1111's `Batch size` and `Batch pos`); precision likewise, where
-    it was not float32.
+    it was not float32.  mix: of several adapters used together, each as A1111 knows it, its weight and its hash; run
+    then names all of them, and lora_hash is none.
     """
 
     request: Request
@@ -46,18 +48,22 @@ class Parameters:
     batch_size: int = 1
     batch_position: int = 0
     precision: Precision = Precision.float32
+    mix: tuple[tuple[str, float, str], ...] = ()
 
 
 def write_parameters(parameters: Parameters) -> str:
     """Return the text that `read_parameters` and A1111 read."""
     request, sampler = parameters.request, SAMPLERS[parameters.request.scheduler]
-    lora = re.sub(r"[:,<>]", "", parameters.lora) if request.lora_scale else ""
+    alone = ((parameters.lora, 1.0, parameters.lora_hash),) if parameters.lora else ()
+    loras = [(re.sub(r"[:,<>]", "", name), weight, digest) for name, weight, digest in parameters.mix or alone]
+    loras = loras if request.lora_scale else []
     in_batch = parameters.batch_size > 1
     pairs = {
         "Steps": request.inference_steps,
         "Sampler": sampler.sampler,
         "Schedule type": sampler.schedule,
         "CFG scale": _number(request.guidance_scale),
+        "Eta": None if request.eta is None else _number(request.eta),
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
         "Model hash": parameters.model_hash or None,
@@ -66,11 +72,13 @@ def write_parameters(parameters: Parameters) -> str:
         "Batch pos": parameters.batch_position if in_batch else None,
         "Precision": parameters.precision.name if parameters.precision is not Precision.float32 else None,
         "RNG": "CPU",  # A1111 draws its noise on the GPU unless told
-        "Lora hashes": f"{lora}: {parameters.lora_hash}" if lora and parameters.lora_hash else None,
-        "Run": parameters.run if lora and parameters.run else None,
+        "Lora hashes": ", ".join(f"{name}: {digest}" for name, _, digest in loras if digest) or None,
+        "Run": parameters.run if loras and parameters.run else None,
+        "Mix scale": _number(request.lora_scale) if loras and parameters.mix and request.lora_scale != 1 else None,
         "Version": f"emote {emote.__version__}",
     }
-    lines = [request.prompt + (f" {LORA_TAG}{lora}:{_number(request.lora_scale)}>" if lora else "")]
+    tags = [f" {LORA_TAG}{name}:{_number(weight * request.lora_scale)}>" for name, weight, _ in loras]
+    lines = [request.prompt + "".join(tags)]
     if request.negative_prompt:
         lines.append(f"{NEGATIVE} {request.negative_prompt}")
     lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items() if value is not None))
@@ -87,10 +95,17 @@ def read_parameters(source: Path | str) -> Parameters:
     cut = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
     prompt, negative = "\n".join(lines[:cut]), "\n".join(lines[cut:]).removeprefix(NEGATIVE)
     adapters = LORA.findall(prompt)
-    if len(adapters) > 1:
-        raise ConfigError(f"the image was drawn with {len(adapters)} adapters together, which is not supported")
-    lora, scale = adapters[0] if adapters else ("", "0")
+    weights = parse_mix(pairs.get("Run", "")) if adapters else None
+    if len(adapters) != (len(weights) if weights else min(len(adapters), 1)):
+        raise ConfigError(
+            f"the image was drawn with {len(adapters)} adapters together, and does not say which runs or files they are"
+        )
+    scale = adapters[0][1] if adapters else "0"
+    told = dict(pair.strip().partition(": ")[::2] for pair in pairs.get("Lora hashes", "").split(","))
+    mix = [(name, weight, told.get(name, "")) for (name, _), (_, weight) in zip(adapters, weights or (), strict=False)]
     try:
+        if any(weight is None for _, weight, _ in mix):
+            raise ValueError("a weight is missing")
         width, _, height = pairs["Size"].partition("x")
         request = Request(
             prompt=LORA.sub("", prompt),
@@ -99,7 +114,8 @@ def read_parameters(source: Path | str) -> Parameters:
             inference_steps=int(pairs["Steps"]),
             guidance_scale=float(pairs["CFG scale"]),
             scheduler=from_a1111(pairs["Sampler"], pairs.get("Schedule type")),
-            lora_scale=float(scale),
+            lora_scale=float(pairs.get("Mix scale", 1)) if mix else float(scale),
+            eta=float(pairs["Eta"]) if "Eta" in pairs else None,
             width=int(width),
             height=int(height),
         )
@@ -107,12 +123,13 @@ def read_parameters(source: Path | str) -> Parameters:
             request,
             model=pairs.get("Model", ""),
             model_hash=pairs.get("Model hash", ""),
-            lora=lora,
-            lora_hash=pairs.get("Lora hashes", "").partition(": ")[2],
+            lora="+".join(name for name, _ in adapters),
+            lora_hash="" if mix else pairs.get("Lora hashes", "").partition(": ")[2],
             run=pairs.get("Run", ""),
             batch_size=int(pairs.get("Batch size", 1)),
             batch_position=int(pairs.get("Batch pos", 0)),
             precision=Precision(pairs.get("Precision", "float32")),
+            mix=tuple((name, float(weight or 0), digest) for name, weight, digest in mix),
         )
     except KeyError as error:
         raise ConfigError(f"the image's text does not say its {error.args[0]}") from error

@@ -59,6 +59,10 @@ def _adapter_of(parameters: Parameters, options: Options) -> tuple[Adapter | Non
         return None, []
     runs_dir, model = Path(options.runs_dir), model_named(options.model) if options.model else None
     wanted = parameters.lora_hash
+    if parameters.mix:
+        adapter = find_adapter(options.run or parameters.run, runs_dir, model)
+        same = [digest for *_, digest in parameters.mix] == [part.short_hash for part, _ in adapter.parts]
+        return adapter, [] if same else [f"{adapter.label} are other adapters than those that drew it"]
     if options.run:
         adapter = find_adapter(options.run, runs_dir, model)
         same = not wanted or adapter.short_hash == wanted

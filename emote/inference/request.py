@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+from emote.diffusion.few_steps import FEW, MOST_OF_FEW
 from emote.diffusion.samplers import scheduler_named
 from emote.util.errors import ConfigError
 
@@ -20,6 +21,7 @@ class Request:
 
     guidance_scale: of classifier-free guidance (arXiv 2207.12598); 1 and less for none, and then negative_prompt
     plays no part. lora_scale: multiplies the adapter's output; 0 is the base model. width, height: in pixels.
+    eta: how much of the noise is drawn anew at each step, by samplers that ask; None for each sampler's own.
     Raises ConfigError with everything that is wrong.
     """
 
@@ -32,6 +34,7 @@ class Request:
     guidance_scale: float = 7.5
     scheduler: str = "dpm++"
     lora_scale: float = 1.0
+    eta: float | None = None
 
     def __post_init__(self) -> None:
         # line breaks and runs of blanks are nothing to the tokenizer, and would be something to a PNG's text
@@ -69,4 +72,11 @@ class Request:
                 wrong.append(f"{name} must be from {lowest} to {highest}, got {getattr(self, name)}")
         if self.guidance_scale < 0:
             wrong.append(f"guidance_scale must be at least 0, got {self.guidance_scale}")
+        if self.eta is not None and not 0 <= self.eta <= 1:
+            wrong.append(f"eta must be from 0 to 1, got {self.eta}")
+        if self.scheduler.lower() in FEW and self.inference_steps > MOST_OF_FEW:
+            wrong.append(
+                f"inference_steps must be at most {MOST_OF_FEW} with scheduler={self.scheduler.lower()}, which is for "
+                f"adapters that draw in a few, got {self.inference_steps}"
+            )
         return wrong

@@ -1,30 +1,37 @@
-"""What `run=` names: the adapter of a run on this disk, an adapter file, or one on the Hub, and what is known of it."""
+"""What `run=` names: the adapter of a run on this disk, an adapter file, one on the Hub, or a mix of several of these;
+and what is known of it."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from emote.config import ModelConfig
+from emote.diffusion.few_steps import OBJECTIVES, FewSteps, few_steps_of
 from emote.inference.evaluated import evaluation_beside, read_evaluation
 from emote.lora.description import of_part
-from emote.lora.layer_names import PARTS, PEFT_FILE
+from emote.lora.layer_names import COMMENT, PARTS, PEFT_FILE
 from emote.lora.peft_directory import peft_files
 from emote.models.presets import find_base, model_named
 from emote.runs.find import find_run, finished_runs, known_runs, nearest_run
-from emote.runs.run_folder import RunFolder
+from emote.runs.mix_names import mix_label, parse_mix
+from emote.runs.run_folder import RANK, RunFolder
 from emote.util.errors import ConfigError
 from emote.util.files import hash_rest, read_tensor_header
 from emote.util.hints import did_you_mean, nearest, of_address
+from emote.util.places import bundled
+
+if TYPE_CHECKING:
+    from emote.lora.adapter_file import Adapter as Layers
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # of what somebody means as a file
@@ -49,6 +56,8 @@ class Adapter:
     would call its file. resolution: in pixels. guidance_scale, lora_scale: what an evaluation recommends, else those
     with which its run drew. caption: template of the training captions with `{text}`; None where unknown. prompts:
     those that its run drew. background: the colour under its training images. recommended: whether and why.
+    few_steps: how it is drawn with, of one that was made to draw in a few steps. parts: of a mix, each with its weight;
+    all else is then of the first that is no speed adapter, but for few_steps.
     """
 
     file: Path
@@ -63,19 +72,39 @@ class Adapter:
     background: str | None = None
     licence: str = ""
     recommended: str = ""
+    few_steps: FewSteps | None = None
+    parts: tuple[tuple[Adapter, float], ...] = ()
 
     @cached_property
     def short_hash(self) -> str:
-        return adapter_hash(self.file)
+        if not self.parts:
+            return adapter_hash(self.file)
+        told = repr([(part.short_hash, weight) for part, weight in self.parts])
+        return hashlib.sha256(told.encode()).hexdigest()[:SHORT_HASH]
+
+    def load(self) -> Layers:
+        """Return its layers. Raises ConfigError where a file is gone or damaged, or a mix does not add up."""
+        from emote.lora.adapter_file import read_adapter  # late: it imports torch
+
+        if not self.parts:
+            if not self.file.exists():
+                raise ConfigError(f"there is no adapter at {self.file}")
+            return read_adapter(self.file)
+        from emote.lora.mix import Part, mix
+
+        return mix([Part(part.label, part.load(), weight) for part, weight in self.parts])
 
 
 def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | None = None) -> Adapter:
     """The adapter that `run` names; of a run with several finished step counts the last.
 
-    run: `latest`, a run's name or the start of its identity, `<run>/<steps>`, the directory of either, an adapter
-    file, or a Hub name with or without a file in it. model: the base model to use instead of the adapter's own.
+    run: `[a:0.8, b:0.4]`, a mix of several by their weights, or one of them: `latest`, a run's name or the start of its
+    identity, `<run>/<steps>`, of nested ranks `<run>/<steps>/rank-<r>`, the directory of any, an adapter file, or a Hub
+    name with or without a file in it. model: the base model to use instead of the adapter's own.
     Raises ConfigError, with the nearest name, for what is not there, and where no base model is known.
     """
+    if (parts := parse_mix(run)) is not None:
+        return mixed([(find_adapter(name, runs_dir, model), weight) for name, weight in parts])
     if address := of_address("run", run, in_it=True):
         raise ConfigError(address)
     path = Path(run).expanduser()
@@ -89,8 +118,11 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     name, _, step = run.partition("/")
     if folder := find_run(run, runs_dir):
         return _of_run(folder, "", model)
+    for directory in (bundled("weights") / path, bundled(run)):  # mini-speed comes with emote
+        if directory.is_dir() and (file := _file_in(directory)):
+            return _of_file(file, model)
     # else a Hub name, whose owner may be called like a run
-    if (step.isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
+    if (step.partition("/")[0].isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
         return _of_run(folder, step, model)
     if problem := _mistyped(path):
         raise ConfigError(f"run={run} {problem}; {known_runs(runs_dir)}")
@@ -100,6 +132,35 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     hint = f"did you mean {close}? " if close else ""
     raise ConfigError(
         f"run={run} is not a run in {runs_dir}, an adapter file or a Hub name; {hint}{known_runs(runs_dir)}"
+    )
+
+
+def mixed(parts: Sequence[tuple[Adapter, float | None]]) -> Adapter:
+    """Return several adapters as one; a weight of None is the strength that the adapter is drawn with alone.
+
+    Raises ConfigError, before a weight is read, for a DoRA and for adapters of different kinds of base models.
+    """
+    from emote.lora.adapter_file import open_adapter  # late: it imports torch
+    from emote.lora.layer_names import MAGNITUDE
+    from emote.lora.mix import check_bases, check_mixed
+
+    weighed = tuple((part, part.lora_scale if weight is None else weight) for part, weight in parts)
+    opened = [(part.label, open_adapter(part.file)) for part, _ in weighed if not part.parts]
+    for label, file in opened:
+        check_mixed(label, any(MAGNITUDE in roles for roles in file.keys.values()))
+    check_bases([(label, file.base) for label, file in opened])
+    fast = [part.few_steps for part, weight in weighed if part.few_steps and weight]
+    first = next((part for part, _ in weighed if not part.few_steps), weighed[0][0])
+    licences = dict.fromkeys(text for part, _ in weighed for text in part.licence.split("; ") if text)
+    return replace(
+        first,
+        label=mix_label([(part.label, weight) for part, weight in weighed]),
+        name="+".join(part.name for part, _ in weighed),
+        lora_scale=1.0,
+        licence="; ".join(licences),
+        recommended="",
+        few_steps=fast[0] if fast else None,
+        parts=weighed,
     )
 
 
@@ -174,7 +235,7 @@ def tensor_hash(file: Path) -> str:
 
 
 def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
-    """step: one of the finished counts, or best-at-step-<step>; "" for the last."""
+    """step: one of the finished counts, with or without /rank-<r>, or best-at-step-<step>; "" for the last."""
     paths = [folder.deliverables(count) for count in folder.delivered_steps()]
     if not paths:
         raise ConfigError(
@@ -182,9 +243,10 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
         )
     if not step:
         return _of_file(_adapter_in(paths[-1]), model)
+    count, _, rank = step.partition("/")
     for path in reversed(paths):
-        if step.isdecimal() and int(step) == int(path.name):
-            return _of_file(_adapter_in(path), model)
+        if count.isdecimal() and int(count) == int(path.name):
+            return _of_file(_adapter_in(path / rank), model)
         if step.startswith(BEST) and (path / step).is_dir():
             return _of_file(_adapter_in(path / step), model)
     known = ", ".join(str(int(path.name)) for path in paths)
@@ -193,7 +255,9 @@ def _of_run(folder: RunFolder, step: str, model: ModelConfig | None) -> Adapter:
 
 def _adapter_in(directory: Path) -> Path:
     if not (directory / ADAPTER_FILE).is_file():
-        raise ConfigError(f"run: {directory} has no {ADAPTER_FILE}")
+        ranks = sorted((path.name for path in directory.parent.glob(f"{RANK}*")), key=lambda name: (len(name), name))
+        hint = f"; there are {', '.join(ranks)}" if directory.name.startswith(RANK) and ranks else ""
+        raise ConfigError(f"run: {directory} has no {ADAPTER_FILE}{hint}")
     return directory / ADAPTER_FILE
 
 
@@ -207,9 +271,11 @@ def _of_file(file: Path, model: ModelConfig | None) -> Adapter:
     described = _config_of(file)
     if not described:
         return _bare(file, name, name, model, None)
-    step = folder.parent if folder.name.startswith(BEST) else folder
+    step = folder.parent if folder.name.startswith((BEST, RANK)) else folder
     if step.parent.name == "steps" and step.name.isdecimal():
         which = str(int(step.name)) if step == folder else folder.name
+        if folder.name.startswith(RANK):
+            which = f"{int(step.name)}/{folder.name}"
         return _described(file, f"{step.parent.parent.name}/{which}", described, model)
     return _described(file, name, described, model)
 
@@ -247,7 +313,10 @@ def _bare(file: Path, label: str, name: str, model: ModelConfig | None, base: st
         )
     side = re.match(r"\(?(\d+)", opened.header.metadata.get("ss_resolution", ""))
     side_px = int(side.group(1)) if side else find_base(model).side_px
-    return _as_recommended(Adapter(file, label, name, model, side_px))
+    texts = [opened.header.metadata.get(name, "") for name in ("modelspec.title", COMMENT)]
+    few = few_steps_of(label, file.name, *texts)
+    guidance = few.guidance_scale if few else GUIDANCE
+    return _as_recommended(Adapter(file, label, name, model, side_px, guidance, few_steps=few))
 
 
 def _base_described(described: Mapping[str, Any]) -> Any:
@@ -274,6 +343,7 @@ def _described(file: Path, label: str, config: dict[str, Any], model: ModelConfi
             caption=str(data["caption"]).replace("{style}", source),
             background=str(data["background"]),
             licence=f"{art}; {BASE_LICENCES.get(base, f'the terms of {Path(base).name}')}",
+            few_steps=OBJECTIVES.get(str((config.get("trainer") or {}).get("objective"))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"run: the configuration beside {file} cannot be read ({error!r})") from error

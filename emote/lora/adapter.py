@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import peft
@@ -146,12 +147,18 @@ def without_adapter(unet: nn.Module) -> Iterator[None]:
 
 
 def _initial(name: str, shape: torch.Size, lora: LoraConfig) -> torch.Tensor:
-    """A at the start, float32 on the CPU: normal of standard deviation 1 / rank, or peft's Kaiming uniform."""
+    """A at the start, float32 on the CPU: normal of standard deviation 1 / rank, or peft's Kaiming uniform.
+
+    Of nested ranks a component starts as in a separate run of the smallest rank that has it.
+    """
     key = hashlib.sha256(f"{lora.seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little", signed=True))
     weight = torch.empty(shape)
     if lora.init is Init.gaussian:
-        return nn.init.normal_(weight, std=1 / lora.rank, generator=generator)
+        nn.init.normal_(weight, std=1 / lora.rank, generator=generator)
+        for smaller, rank in pairwise([0, *lora.nested]):
+            weight[smaller:rank] *= lora.rank / rank
+        return weight
     return nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
 
 

@@ -15,6 +15,7 @@ from emote.models.original_names import SDXL
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 PEFT_FILE = "adapter_model.safetensors"
+COMMENT = "ss_training_comment"  # kohya's; here of what a mix consists, and that an adapter draws in a few steps
 # where `_` stands for `.`; None: LyCORIS wraps any model under one prefix
 FLAT_PREFIXES = {
     "lora_unet_": "unet", "lora_te_": "text_encoder", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",

@@ -139,6 +139,8 @@ def _differences(own: Mapping[str, Layer], unet: nn.Module, wanted: Iterable[str
     ranks = {layer.rank for layer in own.values()}
     if ranks != {lora.rank}:
         advice = f"set lora.rank={min(ranks)}" if len(ranks) == 1 else "only one rank can be trained"
+        if lora.nested and len(ranks) == 1:
+            advice += f", with lora.nested=[] or one that ends with {min(ranks)}"
         found.append(f"has rank {_listed(ranks)}, lora.rank is {lora.rank}; {advice}")
     is_dora = any(layer.magnitude is not None for layer in own.values())
     if is_dora != any(".lora_magnitude_vector." in name for name in wanted):

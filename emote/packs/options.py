@@ -15,8 +15,8 @@ class PackOptions:
     prompts: list[str] = key("what to draw: [a fairy, a robot], or a text file, a prompt a line; left out: the run's",
                              default=[])  # fmt: skip
     images: str | None = key("pack the images in this folder instead of drawing", default=None)
-    run: str | None = key("a run's name, identity or folder, latest, an adapter file, a Hub name; base: no adapter",
-                          default=None)  # fmt: skip
+    run: str | None = key("a run's name, identity or folder, latest, an adapter file, a Hub name; base: no adapter; "
+                          "[a:0.8, b:0.4]: several by weight", default=None)  # fmt: skip
     model: str | None = key("base model: mini, sd15, a directory, a file or a Hub name; the run's own if left out",
                             default=None)  # fmt: skip
     template: str = key("auto: prompts go into the run's caption template; none: as typed; or a text with {text}",
@@ -24,10 +24,10 @@ class PackOptions:
     negative_prompt: str = key("what guidance leads away from", default="")
     n: int = key("images a prompt; all are packed, as fairy, fairy_2, …", at_least=1, default=1)
     seed: int = key("of the first image of a prompt; the next ones count up", at_least=0, default=0)
-    inference_steps: int = key("denoising steps", at_least=1, at_most=1000, default=25)
+    inference_steps: int | None = key("as for `emote generate`", at_least=1, at_most=1000, default=None)
     guidance_scale: float | None = key("classifier-free guidance, 1 for none; the run's samples had theirs", at_least=0,
                                  default=None)  # fmt: skip
-    scheduler: str = key("as for `emote generate`", default="dpm++")
+    scheduler: str | None = key("as for `emote generate`", default=None)
     lora_scale: float | None = key("strength of the adapter, 0 is the base model; the run's samples had theirs",
                                    default=None)  # fmt: skip
     background: str = key("what to cut out of: auto finds it, a CSS colour is taken exactly", default=AUTO)

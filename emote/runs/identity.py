@@ -25,6 +25,7 @@ def identity_keys(config: Config) -> dict[str, object]:
         for name, (value, metadata) in values.items()
         if value != metadata["before"]
         and not (name == "data.background_caption" and white)
+        and not (name == "lora.nested_by" and not config.lora.nested)
         and (".options." not in name or name.split(".")[-2] in chosen)
     } | _learning_callbacks(config)
 

@@ -12,6 +12,7 @@ from emote.util.files import write_json
 
 ASIDE = ".old"  # in the name of a run that was begun again
 SNAPSHOTS = "snapshots"  # folders of steps on the way, and what going on elsewhere needs
+RANK = "rank-"
 CALLBACK, PLATEAU = "callback", "plateau"  # what ended a run
 
 
@@ -151,6 +152,11 @@ class RunFolder:
 def _is_step(name: str) -> bool:
     """Return whether a file or directory is called as those of a step are; a copy of one is not."""
     return re.fullmatch(r"[0-9]+", name) is not None and name == f"{int(name):06d}"
+
+
+def rank_directory(rank: int) -> str:
+    """Return where in the deliverables of a run with nested ranks (`lora.nested`) the adapter of a smaller one lies."""
+    return f"{RANK}{rank}"
 
 
 def title_of(run_name: str) -> str:

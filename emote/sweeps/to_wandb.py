@@ -97,7 +97,7 @@ def _table(report: Report) -> tuple[list[str], list[list[Any]]]:
                 "seconds per step": summary.get("seconds_per_step"),
                 "peak memory bytes": memory.get("device") or memory.get("host"),
                 "adapter bytes": result.adapter_bytes if result.finished else None,
-                "directory": result.run.name,
+                "directory": result.name.rpartition("/")[0] if result.rank is None else result.name,
             }
         )
     columns = [_of_one_kind([told[name] for told in rows]) for name in rows[0]]

@@ -16,13 +16,16 @@ from safetensors.torch import load_file
 from emote.config import Config
 from emote.data.item import Skipped
 from emote.data.prepared import Example, Prepared
+from emote.diffusion.few_steps import OBJECTIVES
 from emote.evaluation.curve import plot_losses
 from emote.evaluation.paired import PairedResult, compare
 from emote.lora.adapter import adapter_state, load_adapter_state
 from emote.lora.formats import DIFFUSERS_FILE, take_out, write_diffusers, write_kohya
+from emote.lora.layer_names import COMMENT
+from emote.lora.nested import Nested, lora_of_rank, truncated
 from emote.models.presets import base_label
 from emote.runs.metrics_file import Row
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import RunFolder, rank_directory
 from emote.training.image_check import ImageCheck, Judged, check_images
 from emote.training.job import Job
 from emote.training.module import LoraModule
@@ -87,17 +90,50 @@ class Artifacts:
         return rows
 
     def write_validation(
-        self, examples: Sequence[Example], base: Sequence[float], final: Sequence[float]
+        self,
+        examples: Sequence[Example],
+        base: Sequence[float],
+        final: Sequence[float],
+        directory: Path | None = None,
     ) -> PairedResult | None:
         """Return one row a held-out item, so that anybody can compute another statistic."""
         if not examples:
             return None
-        with open(self.path / "validation.csv", "w", newline="", encoding="utf-8") as file:
+        with open((directory or self.path) / "validation.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["name", "concept", "base_loss", "final_loss"])
             for example, before, after in zip(examples, base, final, strict=True):
                 table.writerow([example.name, example.concept, repr(before), repr(after)])
         return compare(base, final, [example.concept for example in examples])
+
+    def write_ranks(
+        self, job: Job, nested: Nested, base: Sequence[float], final: Sequence[float], metadata: dict[str, str]
+    ) -> list[dict[str, Any]]:
+        """Leave the adapter of each smaller nested rank in a directory of its own, scored; returns what the summary
+        says of each rank. base, final: held-out losses of the base model and of the whole adapter, [] without any."""
+        lora, concepts = job.config.lora, [example.concept for example in job.held_out.examples]
+        whole, told = take_out(job.module.unet, lora, job.module.text_layers), []
+        for rank in lora.nested:
+            directory, losses = self.path / rank_directory(rank), final
+            if rank == lora.rank:
+                compared = compare(base, final, concepts) if base else None
+            else:
+                adapter, name = truncated(whole, lora, rank), f"{job.config.name}-rank-{rank}"
+                write_diffusers(adapter, directory / DIFFUSERS_FILE)
+                write_kohya(adapter, directory / f"{name}.safetensors", metadata | {"ss_output_name": name})
+                with nested.only(rank):
+                    losses = job.held_out.score(job.module) if base else []
+                compared = self.write_validation(job.held_out.examples, base, losses, directory)
+            own = lora_of_rank(lora, rank)
+            layers = (layer for name, layer in whole.layers.items() if name.startswith("unet."))
+            told.append({
+                "rank": rank,
+                "alpha": own.alpha,
+                "parameters": sum((layer.down.numel() + layer.up.numel()) // lora.rank * rank for layer in layers),
+                "directory": "." if rank == lora.rank else directory.name,
+                "validation_loss": compared.as_dict() if compared else {"base": None, "final": None},
+            })  # fmt: skip
+        return told
 
     def write_images(self, checked: ImageCheck | None) -> None:
         """One row for each prompt whose images were judged."""
@@ -154,14 +190,22 @@ def write_artifacts(job: Job, base_scores: list[float], command: list[str], star
             )  # fmt: skip
     rows = artifacts.write_metrics(fmean(base_scores) if base_scores else None, title)
     compared = artifacts.write_validation(job.held_out.examples, base_scores, final_scores)
-    artifacts.write_adapter(job.module, job.config, job.config.name, kohya_metadata(job.config, job.prepared))
+    metadata = kohya_metadata(job.config, job.prepared)
+    artifacts.write_adapter(job.module, job.config, job.config.name, metadata)
+    ranks: list[dict[str, Any]] = []
+    if job.module.nested:
+        with timer.phase("nested"):
+            ranks = artifacts.write_ranks(job, job.module.nested, base_scores, final_scores, metadata)
     artifacts.write_skipped(job.prepared.skipped)
     write_config(job.config, artifacts.path / "config.yaml")
     with timer.phase("evaluate"):
         checked = check_images(job)
     artifacts.write_images(checked)
     summary = summarise(job, command, started_at, rows, compared, timer, checked)
-    path = artifacts.finish(summary)
+    path = artifacts.finish(summary | ({"nested": ranks} if ranks else {}))
+    for told in ranks if compared else []:
+        loss = told["validation_loss"]
+        echo(f"rank {told['rank']}: held-out loss {loss['final']:.5f} ({loss['relative']:+.1%}), {told['directory']}")
     print_result(path, compared, job.prepared)
     return path
 
@@ -201,4 +245,4 @@ def kohya_metadata(config: Config, prepared: Prepared) -> dict[str, str]:
         "ss_min_snr_gamma": str(trainer.snr_gamma),
         "ss_caption_dropout_rate": str(trainer.caption_dropout),
         "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
-    }
+    } | ({COMMENT: few.family} if (few := OBJECTIVES.get(str(trainer.objective))) else {})

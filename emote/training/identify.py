@@ -11,6 +11,7 @@ from typing import Any
 
 from emote.config import Config, DataConfig, get, schema_keys
 from emote.data.prepared import Scan, scan
+from emote.diffusion.samplers import scheduler_named
 from emote.lora.peft_partner import check_torchao
 from emote.lora.warm_start import warm_start_key
 from emote.models import components
@@ -67,12 +68,13 @@ def _check_components(config: Config) -> None:
     """What is chosen by a name or a `_target_` exists, and the packages that it needs."""
     problems: list[str] = []
     chosen = [(name, entry.metadata["kind"], get(config, name)) for name, entry, _ in schema_keys()]
-    checks = [
+    checks: list[Callable[[], object]] = [
         (partial(kind.require, name, choice))
         for name, kind, value in chosen
         if kind
         for choice in (value if isinstance(value, list) else [value])
     ]
+    checks.append(partial(scheduler_named, config.callbacks.samples.scheduler, "callbacks.samples.scheduler"))
     for name, node in config.callbacks.extra.items():
         checks.append(partial(resolve_target, f"callbacks.extra.{name}", node.get("_target_")))
     for check in checks:

@@ -133,7 +133,7 @@ def _sampler(job: Job, captions: list[str]) -> Sampler:
     return Sampler(
         SamplesConfig(
             prompts=captions, seed=0, every_steps=None, inference_steps=wanted.inference_steps,
-            guidance_scale=samples.guidance_scale, lora_scale=samples.lora_scale,
+            guidance_scale=samples.guidance_scale, lora_scale=samples.lora_scale, scheduler=samples.scheduler,
         ),
         partial(components.load_vae, job.base, torch.float32, "cpu", variant=job.config.model.variant),
         job.prepared,
@@ -146,7 +146,7 @@ def _sampler(job: Job, captions: list[str]) -> Sampler:
 def _base(job: Job, sampler: Sampler) -> list[Image.Image]:
     """The base model's images: drawn once for each base, whatever is fine-tuned from it."""
     key = repr((sampler.base_key, sampler.config.prompts, sampler.config.inference_steps,
-                sampler.config.guidance_scale, sampler.resolution))  # fmt: skip
+                sampler.config.guidance_scale, sampler.config.scheduler, sampler.resolution))  # fmt: skip
     folder = Path(job.config.run.cache_dir) / "drawings" / f"check-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
     files = [folder / f"{number:02d}.png" for number in range(len(sampler.config.prompts))]
     try:

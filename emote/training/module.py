@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,10 +15,13 @@ from emote.config import OBJECTIVE, OPTIMIZER, SCHEDULE, WEIGHTING, TrainerConfi
 from emote.diffusion import objective
 from emote.diffusion.objectives import mse
 from emote.evaluation.held_out import held_out_error
-from emote.lora.adapter import load_adapter_state, trainable
+from emote.lora.adapter import load_adapter_state, trainable, without_adapter
 from emote.lora.adapter_file import Layer
+from emote.lora.nested import Nested
 from emote.models.conditioning import predict
 from emote.training.distributed.process_group import mean_over_processes
+from emote.training.optimizers._average import keep_average
+from emote.util.errors import ConfigError
 
 Batch = dict[str, torch.Tensor]
 
@@ -48,6 +51,7 @@ class LoraModule(pl.LightningModule):
         self.register_buffer("empty_TD", empty_TD.clone(), persistent=False)
         self.grad_norm = math.nan  # before clipping, of the last optimizer step
         self.text_layers: dict[str, Layer] = {}  # of text encoders: not trained, and delivered with the adapter
+        self.nested: Nested | None = None  # ranks within the adapter that are trained too
         self.row: dict[str, float] = {}  # what callbacks measured in the current step
         self.held_out_errors: list[torch.Tensor] = []  # of the validation that runs or has run last
         self.validates_at: Callable[[int], bool] = lambda step: False
@@ -64,17 +68,36 @@ class LoraModule(pl.LightningModule):
         noise_BCHW: torch.Tensor,
         timesteps_B: torch.Tensor,
         embedding_BTD: torch.Tensor,
-        error: Callable[[objective.Drawn], torch.Tensor] = mse.training_error,
     ) -> torch.Tensor:
-        """How wrong the UNet's prediction is, one number a sample [B]; by default its squared error, as validated."""
+        """The squared error of the UNet's prediction, one number a sample [B], whatever is trained: as validated."""
+        return mse.training_error(self._drawn(latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD))
+
+    def _drawn(
+        self,
+        latents_BCHW: torch.Tensor,
+        noise_BCHW: torch.Tensor,
+        drawn_B: torch.Tensor,
+        embedding_BTD: torch.Tensor,
+        uniform_B: Callable[[str], torch.Tensor] = objective.nothing_drawn,
+        weights_BHW: torch.Tensor | None = None,
+    ) -> objective.Drawn:
         dtype = self.unet.dtype
-        height, width = (side * self.pixels_a_latent for side in latents_BCHW.shape[2:])
+        size_px = (latents_BCHW.shape[2] * self.pixels_a_latent, latents_BCHW.shape[3] * self.pixels_a_latent)
 
-        def answer(noisy_BCHW: torch.Tensor) -> torch.Tensor:
-            return predict(self.unet, noisy_BCHW.to(dtype), timesteps_B, embedding_BTD.to(dtype), (height, width))
+        def answer(
+            noisy_BCHW: torch.Tensor,
+            timesteps_B: torch.Tensor | None = None,
+            *,
+            captioned: bool = True,
+            adapted: bool = True,
+        ) -> torch.Tensor:
+            words_BTD = embedding_BTD if captioned else self.empty_TD.expand_as(embedding_BTD)
+            asked_B = drawn_B if timesteps_B is None else timesteps_B
+            with nullcontext() if adapted else without_adapter(self.unet):
+                return predict(self.unet, noisy_BCHW.to(dtype), asked_B, words_BTD.to(dtype), size_px)
 
-        return error(
-            objective.Drawn(latents_BCHW, noise_BCHW, timesteps_B, self.alphas_cumprod, self.prediction_type, answer)
+        return objective.Drawn(
+            latents_BCHW, noise_BCHW, drawn_B, self.alphas_cumprod, self.prediction_type, answer, uniform_B, weights_BHW
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
@@ -88,15 +111,25 @@ class LoraModule(pl.LightningModule):
         positions_B = batch["position"].tolist()
         step = positions_B[0] // config.batch_size
         places_B = [position % config.batch_size for position in positions_B]
+        if self.nested:
+            self.nested.at_step(self.seed, step)
         latents_BCHW = objective.sample_posterior(mean_BCHW, batch["logvar"], self.seed, step, places_B)
         noise_BCHW = objective.noise(self.seed, step, places_B, mean_BCHW.shape[1:]).to(mean_BCHW)
+        noise_BCHW = objective.offset_noise(noise_BCHW, config.noise_offset, self.seed, step, places_B)
         timesteps_B = objective.timesteps(self.seed, step, places_B, len(self.alphas_cumprod)).to(self.device)
         embedding_BTD = objective.drop_captions(
             batch["embedding"], self.empty_TD, config.caption_dropout, self.seed, step, places_B
         )
         # the adapter's dropout takes no generator: the global one is keyed to the micro-batch instead
         torch.manual_seed(objective.key_seed("dropout", self.seed, step, places_B[0]))
-        error_B = self.denoising_error(latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD, self._training_error)
+        background, figure_BHW = config.background_weight, batch.get("figure")
+        weights_BHW = None if figure_BHW is None else background + (1 - background) * figure_BHW
+        error_B = self._training_error(
+            self._drawn(
+                latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD,
+                lambda purpose: objective.uniform(purpose, self.seed, step, places_B).to(self.device), weights_BHW,
+            )
+        )  # fmt: skip
         return self._loss_weight(timesteps_B, self.alphas_cumprod, self.prediction_type, config) * error_B
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -170,6 +203,13 @@ class LoraModule(pl.LightningModule):
         config = self.config
         groups = parameter_groups(trainable(self.unet), config)
         self._optimizer = optimizer = OPTIMIZER.make(config.optimizer, config.options)(groups, config)
+        if config.ema_decay is not None:
+            if hasattr(optimizer, "eval"):
+                chosen = config.optimizer
+                raise ConfigError(
+                    f"trainer.ema_decay needs an optimizer that does not average, got {chosen}; set it null"
+                )
+            keep_average(optimizer, config.ema_decay)
         if hasattr(optimizer, "train"):
             optimizer.train()
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(config, step))

@@ -71,6 +71,7 @@ class Sampler:
                     resolution=self.resolution,
                     inference_steps=self.config.inference_steps,
                     guidance_scale=self.config.guidance_scale,
+                    scheduler=self.config.scheduler,
                     on_batch=lambda done: bar.update(task, completed=done),
                 )
         module.train(was_training)
@@ -123,6 +124,7 @@ class Sampler:
                 height=self.resolution,
                 inference_steps=self.config.inference_steps,
                 guidance_scale=self.config.guidance_scale,
+                scheduler=self.config.scheduler,
                 lora_scale=self.config.lora_scale if tuned else 0.0,
             )
         except ConfigError:

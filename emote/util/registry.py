@@ -91,6 +91,11 @@ class Kind:
         if isinstance(choice, str) and self._may_define(choice, "def problems"):
             yield from getattr(self.load(choice), "problems", lambda section: [])(section)
 
+    def told(self, choice: Any, name: str, default: Any) -> Any:
+        """Return a constant that a chosen component may define."""
+        known = isinstance(choice, str) and self._may_define(choice, name)
+        return getattr(self.load(choice), name, default) if known else default
+
     def _may_define(self, name: str, text: str) -> bool:
         """False for a file here without the text: its import may take seconds and is saved."""
         file = _files(self.package).get(name)

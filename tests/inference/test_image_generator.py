@@ -136,7 +136,7 @@ def test_an_adapter_in_use_is_not_loaded_again_unless_its_file_changed(
         shutil.copy(file, folder / "000020")
     image_generator.use(find_adapter(NAME, tmp_path / "runs"))
     assert not same(image_generator.draw([request()]), first)
-    monkeypatch.setattr("emote.inference.image_generator.load_for_sampling", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("emote.inference.image_generator.put_layers", lambda *_: pytest.fail("loaded again"))
     image_generator.use(find_adapter(NAME, tmp_path / "runs"))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from emote.config import AdapterDtype, Init, LoraConfig
+from emote.config import AdapterDtype, Init, LoraConfig, NestedBy
 from emote.lora.adapter import trainable
 from emote.models.components import load_unet
 
@@ -20,7 +20,8 @@ PRESETS = ("attention", "attention_ff", "all")
 def lora_config(**changes: Any) -> LoraConfig:
     values: dict[str, Any] = {
         "rank": 4, "alpha": 4.0, "dropout": 0.0, "targets": "attention", "init": Init.gaussian,
-        "dtype": AdapterDtype.float32, "seed": 42, "init_from": None, "variant": "lora",
+        "dtype": AdapterDtype.float32, "seed": 42, "init_from": None, "variant": "lora", "nested": [],
+        "nested_by": NestedBy.weights,
     }  # fmt: skip
     return LoraConfig(**(values | changes))
 

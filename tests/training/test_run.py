@@ -299,3 +299,20 @@ def test_the_default_path_opens_no_connection(tiny_sd: Path, tmp_path: Path) -> 
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip().splitlines()[-1]).is_dir()
+
+
+LCM = {
+    "trainer.objective": "lcm", "callbacks.samples.scheduler": "lcm", "callbacks.samples.guidance_scale": 1.0,
+    "data.held_out": 0, "trainer.max_steps": 4,
+}  # fmt: skip
+
+
+def test_latent_consistency_resumes_and_splits_to_the_same_adapter(tiny_run: Runner, tmp_path: Path) -> None:
+    whole = tiny_run(**LCM)
+    tiny_run(**LCM | {"trainer.max_steps": 2, "run.dir": tmp_path / "other"})
+    continued = tiny_run(**LCM | {"run.dir": tmp_path / "other"})
+    assert summary(continued)["steps_run"] == 2 and adapters(continued) == adapters(whole)
+    split = tiny_run(**LCM | {"trainer.max_micro_batch": 2, "run.dir": tmp_path / "split"})
+    one, other = (load_file(path / ADAPTERS[0]) for path in (whole, split))
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+    assert adapters(tiny_run(**LCM | {"trainer.objective": "mse"})) != adapters(whole)

@@ -15,12 +15,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with the ends of its 95 % interval; None where there are fewer than two concepts."""
+    """A figure with the ends of its 95 % interval; None where there are fewer than two concepts.
+
+    p_value: how often chance alone gives one that is as far from zero, by the same t; 1 where that is not known.
+    """
 
     value: float
     interval_95: tuple[float, float] | None
     concepts: int
     standard_error: float = 0.0
+    p_value: float = 1.0
 
     @property
     def half_width(self) -> float:
@@ -125,4 +129,5 @@ def student(value: float, variance: float, freedom: float, concepts: int) -> Est
 
     error = variance**0.5
     half = float(t.ppf(0.975, freedom)) * error
-    return Estimate(value, (value - half, value + half), concepts, error)
+    p_value = float(2 * t.sf(abs(value) / error, freedom)) if error else float(value == 0)
+    return Estimate(value, (value - half, value + half), concepts, error, p_value)

@@ -11,7 +11,8 @@ SCALES = [0.25, 0.5, 0.75, 1.0, 1.25]
 
 @dataclass
 class EvaluateOptions:
-    runs: list[str] = key("runs, adapter files or Hub names to compare: [a, b]", default=[])
+    runs: list[str] = key("runs, adapter files or Hub names to compare: [a, b]; [[a:0.8, c:0.4], b] with a mix",
+                          default=[])  # fmt: skip
     run: str | None = key("one of these alone; left out with runs=: the newest run", default=None)
     data: str | None = key("source of the real images (openmoji, twemoji, folder, …); left out: the run's own",
                            default=None)  # fmt: skip
@@ -28,6 +29,8 @@ class EvaluateOptions:
                                        at_least=0, default=[])  # fmt: skip
     curve_prompts: int = key("how many of the prompts the curve is drawn with", at_least=4, default=96)
     inference_steps: int = key("denoising steps", at_least=1, at_most=1000, default=20)
+    few_steps: int | None = key("of adapters that draw in a few steps; left out: those that they are made for",
+                                at_least=1, at_most=50, default=None)  # fmt: skip
     guidance_scale: float | None = key("of the table; left out: that of the first run's samples", at_least=0,
                                        default=None)  # fmt: skip
     output: str | None = key("folder of report.html; left out: evaluations/<runs> in runs_dir", default=None)

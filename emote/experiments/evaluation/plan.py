@@ -17,9 +17,10 @@ from emote.evaluation.images.judge import JudgeConfig, judge_named, judge_of
 from emote.evaluation.images.reference import Prompt, Reference, read_reference
 from emote.experiments.evaluation.options import EvaluateOptions
 from emote.inference.request import Request
-from emote.inference.resolve_adapter import CONFIG_FILE, Adapter, find_adapter
+from emote.inference.resolve_adapter import CONFIG_FILE, GUIDANCE, Adapter, find_adapter
 from emote.models.presets import Base, find_base
 from emote.runs.find import LATEST
+from emote.runs.run_folder import RANK
 from emote.util.errors import ConfigError
 from emote.util.places import CONF
 
@@ -58,35 +59,38 @@ class Plan:
         """One for each image of the table."""
         return [prompt for prompt in self.prompts for _ in range(self.options.seeds)]
 
-    def requests(self, scale: float, guidance_scale: float, count: int | None = None) -> list[Request]:
-        """Of the table, or of its first prompts for a point of the curve."""
-        if count is not None:
-            chosen = _spread(self.prompts, count)
-            return [self._request(prompt.caption, 0, scale, guidance_scale) for prompt in chosen]
-        return [
-            self._request(prompt.caption, number, scale, guidance_scale)
-            for prompt in self.prompts
-            for number in range(self.options.seeds)
-        ]
+    def requests(
+        self, adapter: Adapter | None, scale: float, guidance_scale: float, count: int | None = None
+    ) -> list[Request]:
+        """Of the table, or of its first prompts for a point of the curve. adapter: None for the base model."""
+        chosen = _spread(self.prompts, count) if count is not None else self.prompts
+        numbers = range(self.options.seeds if count is None else 1)
+        return [self._request(adapter, p.caption, number, scale, guidance_scale) for p in chosen for number in numbers]
 
     def curve_prompts(self) -> list[Prompt]:
         return _spread(self.prompts, self.options.curve_prompts)
 
-    def again(self, scale: float) -> tuple[list[Request], list[str]]:
+    def again(self, adapter: Adapter | None, scale: float) -> tuple[list[Request], list[str]]:
         """Several seeds of a few prompts, and the concept of each."""
         chosen = _spread(self.prompts, AGAIN_PROMPTS)
         pairs = [(prompt, number) for prompt in chosen for number in range(AGAIN_SEEDS)]
-        requests = [self._request(p.caption, number, scale, self.guidance_scale) for p, number in pairs]
+        requests = [self._request(adapter, p.caption, number, scale, self.guidance_scale) for p, number in pairs]
         return requests, [prompt.concept for prompt, _ in pairs]
 
-    def away(self, scale: float) -> list[Request]:
-        return [self._request(caption, 0, scale, self.guidance_scale) for caption in self.judge.away]
+    def away(self, adapter: Adapter | None, scale: float) -> list[Request]:
+        return [self._request(adapter, caption, 0, scale, self.guidance_scale) for caption in self.judge.away]
 
-    def _request(self, caption: str, number: int, scale: float, guidance_scale: float) -> Request:
+    def _request(
+        self, adapter: Adapter | None, caption: str, number: int, scale: float, guidance_scale: float
+    ) -> Request:
+        few = adapter.few_steps if adapter and scale else None
+        how: dict[str, Any] = {"inference_steps": self.options.inference_steps, "guidance_scale": guidance_scale}
+        if few:  # a speed adapter is drawn with its own few steps; what it is compared with, as ever
+            how = {"inference_steps": self.options.few_steps or few.steps, "guidance_scale": few.guidance_scale,
+                   "scheduler": few.scheduler, "eta": few.eta}  # fmt: skip
         return Request(
             prompt=caption, seed=noise_seed(caption, number, self.options.seed), width=self.data.resolution,
-            height=self.data.resolution, inference_steps=self.options.inference_steps, guidance_scale=guidance_scale,
-            lora_scale=scale,
+            height=self.data.resolution, lora_scale=scale, **how,
         )  # fmt: skip
 
 
@@ -120,7 +124,8 @@ def plan_evaluation(options: EvaluateOptions) -> Plan:
     judge = judge_named(options.judge or judge_of(first.base.path))
     reference = read_reference(data, template)
     prompts = reference.names.prompts(options.prompts, options.seed)
-    guidance = options.guidance_scale if options.guidance_scale is not None else first.guidance_scale
+    guided = [each.guidance_scale for each in adapters if not each.few_steps or each.guidance_scale > 1]
+    guidance = options.guidance_scale if options.guidance_scale is not None else next(iter(guided), GUIDANCE)
     output = Path(options.output) if options.output else Path(options.runs_dir) / "evaluations" / _title(adapters)
     return Plan(
         options, adapters, [_replica(adapter) for adapter in adapters], base, data, template, reference, judge,
@@ -194,7 +199,9 @@ def _config_beside(adapter: Adapter) -> dict[str, Any]:
 
 
 def _replica(adapter: Adapter) -> Replica | None:
-    """The recipe is all of the configuration, and the step, but the seeds."""
+    """The recipe is all of the configuration, and the step, but the seeds; a mix has none."""
+    if adapter.parts:
+        return None
     config = _config_beside(adapter)
     if not config:
         return None
@@ -202,5 +209,7 @@ def _replica(adapter: Adapter) -> Replica | None:
     lora = config.get("lora") or {}
     kept["lora"] = {name: value for name, value in lora.items() if name != "seed"}
     kept["trainer"] = {name: value for name, value in (kept["trainer"] or {}).items() if name != "max_steps"}
-    recipe = yaml.safe_dump([kept, adapter.file.parent.name], sort_keys=True)
+    folder = adapter.file.parent
+    which = f"{folder.parent.name}/{folder.name}" if folder.name.startswith(RANK) else folder.name
+    recipe = yaml.safe_dump([kept, which], sort_keys=True)
     return Replica(recipe, f"{config.get('seed')}, {lora.get('seed')}")

@@ -96,6 +96,7 @@ def _facts(result: EvaluationResult) -> dict[str, Any]:
         "lora_scale": plan.options.lora_scale,
         "guidance_scale": plan.guidance_scale,
         "inference_steps": plan.options.inference_steps,
+        "few_steps": plan.options.few_steps,
     }
 
 
@@ -122,6 +123,8 @@ def _estimates(figures: Figures) -> dict[str, Any]:
 
 def _write_beside(result: EvaluationResult, each: AdapterResult) -> None:
     file = each.adapter.file
+    if each.adapter.parts:
+        return  # a mix has no place of its own
     if "snapshots" in file.parts and "blobs" in {path.name for path in file.parents[1].parent.parent.glob("*")}:
         echo(f"{each.adapter.label} lies in the Hub's cache: nothing is written beside it")
         return
@@ -222,6 +225,16 @@ def number(value: float, measure: Measure) -> str:
     return shown.replace("-", "−") if shown not in ("-0",) else "0"
 
 
+def _few_steps(result: EvaluationResult) -> str:
+    """How those are drawn that draw in a few steps, which is not how the others are."""
+    return "".join(
+        f"; {each.label} in {result.plan.options.few_steps or few.steps} steps of {few.scheduler}, guidance "
+        f"{few.guidance_scale:g}"
+        for each in result.adapters
+        if (few := each.adapter.few_steps)
+    )
+
+
 def as_document(result: EvaluationResult, images: Path) -> Document:
     """images: a folder for what is shown and lies nowhere yet."""
     plan = result.plan
@@ -231,7 +244,8 @@ def as_document(result: EvaluationResult, images: Path) -> Document:
     about = (
         f"{len(plan.prompts)} concepts, {held} of them kept from training, {plan.options.seeds} image"
         f"{'s' if plan.options.seeds > 1 else ''} each, {plan.options.inference_steps} steps, guidance "
-        f"{plan.guidance_scale:g}, adapters at {plan.options.lora_scale:g}; base model `{plan.base.label}`, judge "
+        f"{plan.guidance_scale:g}, adapters at {plan.options.lora_scale:g}{_few_steps(result)}; base model "
+        f"`{plan.base.label}`, judge "
         f"`{plan.judge.towers}`. In brackets 95 % intervals over concepts; differences are paired by concept, prompt "
         "and noise, and “not shown” where 0 is within the interval. Real images are one of each held-out concept."
     )

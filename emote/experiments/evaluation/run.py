@@ -120,9 +120,9 @@ class Drawer:
         self.seconds, self.count = 0.0, 0
 
     def draw(self, adapter: Adapter | None, scale: float) -> tuple[Drawings, list[Kept]]:
-        main = self.plan.requests(scale, self.plan.guidance_scale)
-        again, again_concepts = self.plan.again(scale)
-        kept = self.draw_all(adapter, [*main, *again, *self.plan.away(scale)], _what(adapter, scale))
+        main = self.plan.requests(adapter, scale, self.plan.guidance_scale)
+        again, again_concepts = self.plan.again(adapter, scale)
+        kept = self.draw_all(adapter, [*main, *again, *self.plan.away(adapter, scale)], _what(adapter, scale))
         images = [one.image for one in kept]
         first, second = len(main), len(main) + len(again)
         drawn = Drawings(self.plan.drawn_prompts, images[:first], images[first:second], again_concepts, images[second:])
@@ -154,7 +154,7 @@ def _curve(plan: Plan, drawer: Drawer, measures: Measures, adapter: Adapter) -> 
     for guidance_scale in plan.options.guidance_scales or [plan.guidance_scale]:
 
         def at(scale: float, guidance_scale: float = guidance_scale) -> Figures:
-            requests = plan.requests(scale, guidance_scale, len(prompts))
+            requests = plan.requests(adapter, scale, guidance_scale, len(prompts))
             kept = drawer.draw_all(adapter if scale else None, requests, _what(adapter, scale))
             return measures.glance([one.image for one in kept], concepts)
 

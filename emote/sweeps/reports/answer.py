@@ -75,7 +75,7 @@ def answer(report: Report) -> list[str]:
     horizons = {(result.step, result.values.get("trainer.schedule_steps")) for result in grid.finished}
     if len({step for step, _ in horizons}) > 1 and len({horizon for _, horizon in horizons}) > 1:
         lines.append("Each step count is a run of its own, none the start of another: their schedules end elsewhere.")
-    if left := len(list(grid.results())) - len(grid.finished):
+    if left := sum(not result.finished for _, result in grid.results()):
         lines.append(f"{left} {'jobs are' if left > 1 else 'job is'} not finished; this may change.")
     return lines
 
@@ -96,7 +96,7 @@ def next_commands(report: Report, runs_dir: Path) -> Iterator[str]:
     if not report.main:
         return
     best = report.main.best
-    names = [f"{result.run.name}/{result.step}" for result in best.finished]
+    names = [result.name for result in best.finished]
     where = [] if runs_dir == Path("runs") else [f"runs_dir={runs_dir}"]
     seeds = " (any of its seeds will do)" if len(names) > 1 else ""
     chosen = f"runs=[{','.join(names)}]" if len(names) > 1 else f"run={names[0]}"

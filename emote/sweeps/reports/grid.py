@@ -180,7 +180,7 @@ def _order(value: Any) -> tuple[int, float, str]:
 
 
 def _words(key: str, value: Any) -> str:
-    shown = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    shown = f"{value:g}" if isinstance(value, float) else "none" if value is None or value == [] else str(value)
     called = "adapter seed" if key == "lora.seed" else key.split(".")[-1].replace("_", " ")
     return f"{called} {shown}"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import yaml
 
 from emote.runs.find import find_run, list_run_folders, matching_runs
 from emote.runs.metrics_file import MetricsFile
-from emote.runs.run_folder import RunFolder
+from emote.runs.run_folder import RunFolder, rank_directory
 from emote.sweeps.index import FILE, FINISHED, Index
 from emote.util.errors import ConfigError
 from emote.util.hints import nearest
@@ -35,7 +35,9 @@ class Scores:
 @dataclass(frozen=True)
 class Result:
     """A run at a step count. state: as in a sweep's index.  values: of the configuration, by dotted key; of a job that
-    is not finished only those in which the jobs of its sweep differ.  words: what was typed, where a sweep knows it."""
+    is not finished only those in which the jobs of its sweep differ.  words: what was typed, where a sweep knows it.
+    rank: of a run with nested ranks, one smaller than its whole adapter's; it is a result beside the run's own, and
+    `run` then is a name by which it is told from the others."""
 
     run: Path
     step: int
@@ -44,18 +46,43 @@ class Result:
     words: str = ""
     error: str | None = None
     log: Path | None = None
+    rank: int | None = None
 
     @property
     def finished(self) -> bool:
         return self.state == FINISHED
 
     @property
+    def folder(self) -> RunFolder:
+        """Of the training run."""
+        return RunFolder(self.run if self.rank is None else self.run.parent)
+
+    @property
+    def name(self) -> str:
+        """By which every command finds the adapter."""
+        return f"{self.folder.root.name}/{self.step}" + (f"/{self.run.name}" if self.rank else "")
+
+    @property
     def path(self) -> Path:
-        return RunFolder(self.run).deliverables(self.step)
+        whole = self.folder.deliverables(self.step)
+        return whole if self.rank is None else whole / rank_directory(self.rank)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        return RunFolder(self.run).summary(self.step)
+        told = self.folder.summary(self.step)
+        if self.rank is None:
+            return told
+        own = next(entry for entry in told["nested"] if entry["rank"] == self.rank)
+        adapter = told["adapter"] | {name: own[name] for name in ("rank", "alpha", "parameters")}
+        return told | {"adapter": adapter, "validation_loss": own["validation_loss"]}
+
+    def ranks(self) -> Iterator[Result]:
+        """Yield a result for each smaller rank that this run trained."""
+        for told in self.summary.get("nested", ()) if self.finished and self.rank is None else ():
+            if told["rank"] != self.values.get("lora.rank"):
+                values = self.values | {"lora.rank": told["rank"], "lora.alpha": told["alpha"]}
+                run = self.run / rank_directory(told["rank"])
+                yield replace(self, run=run, values=values, rank=told["rank"])
 
     @cached_property
     def held_out(self) -> Scores | None:
@@ -92,7 +119,8 @@ class Result:
     @cached_property
     def training_seconds(self) -> float:
         """Of all steps so far, whichever process computed them."""
-        return sum(row.get("seconds", 0.0) for row in MetricsFile(self.path / "metrics.csv").rows())
+        metrics = MetricsFile(self.folder.deliverables(self.step) / "metrics.csv")
+        return sum(row.get("seconds", 0.0) for row in metrics.rows())
 
     def image(self, number: int, kind: str) -> Path | None:
         """kind: `base` or `fine-tuned`."""
@@ -116,7 +144,7 @@ def gather(said: Iterable[str], runs_dir: Path = Path("runs")) -> tuple[list[Res
         else:
             commands.append(None)
             results = [_of_run(directory, step) for step in RunFolder(directory).delivered_steps()]
-        for result in results:
+        for result in (each for whole in results for each in (whole, *whole.ranks())):
             found.setdefault((result.run.resolve(), result.step), result)
     return list(found.values()), commands[0] if len(commands) == 1 else None
 

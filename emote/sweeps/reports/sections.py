@@ -24,15 +24,32 @@ DASH = "–"
 
 def summary_of(report: Report) -> list[Block]:
     grid = report.grid
-    jobs = list(grid.results())
-    runs = sum(len(row.runs) for row in grid.rows)
+    jobs = [result for _, result in grid.results() if result.rank is None]
+    finished = [result for result in jobs if result.finished]
+    runs = len({result.run for result in jobs})
     seeds = f" ({len(grid.rows)} recipes, each with several seeds)" if grid.replicated and len(grid.rows) > 1 else ""
     steps = ", ".join(f"{step:,}" for step in grid.steps)
-    done = f"{len(grid.finished)} of {len(jobs)} jobs are finished: {runs} runs{seeds}, to {steps} steps."
-    blocks: list[Block] = [Text(done), *([Code(report.command)] if report.command else [])]
+    done = f"{len(finished)} of {len(jobs)} jobs are finished: {runs} runs{seeds}, to {steps} steps."
+    blocks: list[Block] = [Text(done), *([Code(report.command)] if report.command else []), *_cost_of_nested(grid)]
     if report.main:
         return [*blocks, *(Text(line) for line in answer(report))]
     return [*blocks, Text(NOTHING_HELD_OUT)] if grid.finished else blocks
+
+
+def _cost_of_nested(grid: Grid) -> Iterator[Text]:
+    """What the ranks of nested runs cost, where there are such runs."""
+    smaller = [result for _, result in grid.results() if result.rank is not None]
+    nesting = {result.folder.root for result in smaller}
+    whole = [result for result in grid.finished if result.rank is None and result.run in nesting]
+    if not smaller:
+        return
+    last = {result.run: result for result in sorted(whole, key=lambda result: result.step)}.values()
+    steps, seconds = sum(result.step for result in last), sum(result.training_seconds for result in last)
+    runs = f"{len(last)} training run{'s' * (len(last) > 1)} with nested ranks"
+    yield Text(
+        f"{len(smaller) + len(whole)} of the figures, each a rank at a step count, come from {runs}: {steps:,} steps, "
+        f"{readable_seconds(seconds)}. A rank's adapter lies in `rank-<r>` of the step count's directory."
+    )
 
 
 def sections_of(report: Report, output: Path) -> Iterator[Section]:
@@ -198,8 +215,17 @@ def sheets_of(grid: Grid) -> Iterator[Sheet]:
                 file=f"sheet-{number:02d}.png",
                 title=f"“{prompt}”, seed {seed}",
                 columns=["base model", *(f"{step:,} steps" for step in grid.steps)],
-                rows=[(grid.run_label(row, run), _images(grid, run, number)) for row in grid.rows for run in row.runs],
+                rows=[
+                    (grid.run_label(row, run), _images(grid, run, number))
+                    for row in grid.rows
+                    for run, whole in ((run, _is_whole(grid, run)) for run in row.runs)
+                    if whole  # of nested ranks only the largest was drawn
+                ],
             )
+
+
+def _is_whole(grid: Grid, run: Path) -> bool:
+    return all(result.rank is None for (own, _), result in grid.by_run.items() if own == run)
 
 
 def _drawn(result: Result) -> list[tuple[str, int]]:

@@ -227,7 +227,7 @@ def _uses(case: Case, path: Path, base: Path, folder: Path) -> dict[str, Callabl
     def init_from() -> None:
         lora = LoraConfig(rank=RANK, alpha=RANK if case.tool == "old diffusers" else ALPHA, dropout=0.0,
                           targets="attention", init=Init.gaussian, dtype=AdapterDtype.float32, seed=0,
-                          init_from=str(path), variant="lora")  # fmt: skip
+                          init_from=str(path), variant="lora", nested=[])  # fmt: skip
         assert warm_start_key(lora)
         with _fresh(base) as (unet, text):
             attach(unet, lora)

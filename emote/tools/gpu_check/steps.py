@@ -37,7 +37,7 @@ ATTENTION = {
 def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     """Train the UNet of a configuration, with random weights and an adapter of rank 4, on random rows."""
     device = decision.device
-    lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None, "lora")
+    lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None, "lora", nested=[])
     work = count_work(base, lora, config.resolution, config.batch_size, decision.frozen)
     unet = components.build_empty(UNet2DConditionModel, base, "unet", decision.frozen)
     unet = fill_randomly(unet.to_empty(device=device)).eval()
@@ -151,5 +151,5 @@ def trainer_config(config: CheckConfig) -> TrainerConfig:
         schedule_steps=config.max_steps, warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2,
         max_grad_norm=1.0, snr_gamma=None, caption_dropout=0.0, precision=config.precision,
         accelerator=Accelerator.auto, devices=1, max_micro_batch=config.batch_size, num_workers=1,
-        gradient_checkpointing=False, compile=False,
+        gradient_checkpointing=False, compile=False, noise_offset=0.0, background_weight=1.0, ema_decay=None,
     )  # fmt: skip

@@ -11,13 +11,14 @@ from typing import Any
 import psutil
 import torch
 
-from emote.config import Config, micro_batch, share_of_device
+from emote.config import OBJECTIVE, Config, micro_batch, share_of_device
 from emote.data.background import colour_count
 from emote.data.prepared import Scan, count_uncached
 from emote.diffusion.generate import BATCH as DRAWN_AT_ONCE
 from emote.lora.warm_start import text_encoder_key
 from emote.models.precision import Decision
 from emote.training.preflight.work import Work, count_work
+from emote.util.memoize import memoize
 
 CHECKPOINTS_KEPT = 3
 # What the libraries take on top of what is alive when the estimate is made: on the host, and with CUDA's on top
@@ -65,10 +66,12 @@ def estimate(
     trainer, device, prompts = config.trainer, decision.device, config.callbacks.samples.prompts
     rows, resolution, cache_dir = micro_batch(trainer), config.data.resolution, Path(config.run.cache_dir)
     passes = share_of_device(trainer) // rows
-    work = count_work(base, config.lora, resolution, rows, decision.frozen, trainer.gradient_checkpointing)
-    rate = SHARE_REACHED * matmul_rate(device, decision.frozen)
+    work = _work_once(config, base, decision.frozen)
+    speed = memoize(f"speed of {device} {decision.frozen}", lambda: matmul_rate(device, decision.frozen))
+    rate = SHARE_REACHED * speed
     processes = trainer.devices if device.type == "cpu" else 1  # that share what was timed
-    per_step = processes * passes * seconds_of_pass(work, rate, device) + SECONDS_A_STEP
+    more_flops = OBJECTIVE.told(trainer.objective, "MORE_FORWARDS", 0) * rows * work.forward_flops
+    per_step = processes * passes * (seconds_of_pass(work, rate, device) + more_flops / rate) + SECONDS_A_STEP
     text_key = text_encoder_key(config.lora, weights["text_encoder"])
     missing = count_uncached(found, config.data, weights["vae"], text_key, cache_dir, prompts)
     images = {entry.content for entry in found.entries}
@@ -81,7 +84,7 @@ def estimate(
     validations = math.ceil(trainer.max_steps / config.callbacks.validation.every_steps)
     # weights and the optimizer's averages; the best ones so far; two formats of the last and the best
     adapters = CHECKPOINTS_KEPT * 3 + validations + 4
-    flops = passes * work.step.flops
+    flops = passes * int(work.step.flops + more_flops)
     return Estimate(
         work=work,
         steps=trainer.max_steps - start,
@@ -97,6 +100,19 @@ def estimate(
         flops_per_step=flops,
         basis=f"{flops / 1e12:.3g} TFLOP a step, at half the speed of a matrix product here: {rate / 1e12:.3g} TFLOP/s",
     )
+
+
+def _work_once(config: Config, base: Path, dtype: torch.dtype) -> Work:
+    """Count a step's work, once a process for all runs of the same shape: counting takes a second or two."""
+    shape = config.data.resolution, micro_batch(config.trainer), dtype, config.trainer.gradient_checkpointing
+
+    def count() -> Work:
+        return count_work(base, config.lora, *shape)
+
+    files = [file.read_text(encoding="utf-8") for file in sorted(base.glob("*/config.json"))]
+    if config.lora.init_from:  # another file may lie there by now
+        return count()
+    return memoize(f"work of {base} {files} {config.lora} {shape}", count)
 
 
 def seconds_of_pass(work: Work, rate: float, device: torch.device) -> float:

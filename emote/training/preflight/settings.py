@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emote.config import Config
+from emote.config import Config, NestedBy
+from emote.diffusion.few_steps import OBJECTIVES, few_steps_of
 from emote.training.module import learning_rate_factor
 
 HARDLY = 0.9  # of the peak: a schedule that ends above this did nothing worth its name
@@ -27,6 +28,15 @@ def void_together(config: Config) -> Iterator[str]:
         )
     if trainer.caption_dropout == 1:
         yield "trainer.caption_dropout=1 drops every caption: the adapter learns nothing of what is written"
+    if config.lora.nested_by is not NestedBy.weights and not config.lora.nested:
+        yield f"lora.nested_by={config.lora.nested_by.value} has no effect without lora.nested, such as [2,4,8]"
+    few = few_steps_of(config.lora.init_from) if config.lora.init_from else None
+    if few and trainer.objective not in OBJECTIVES:
+        yield (
+            f"lora.init_from={config.lora.init_from} draws in a few steps ({few.family}), which "
+            f"trainer.objective={trainer.objective} unlearns; train the style from nothing and draw with both, as "
+            "run=[style:1, speed:1]"
+        )
     if samples.every_steps is not None and not samples.prompts:
         yield "callbacks.samples.every_steps has no effect: callbacks.samples.prompts is empty"
     if config.logger.artifact and "wandb" not in config.logger.to:

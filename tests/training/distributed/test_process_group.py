@@ -99,6 +99,7 @@ def test_two_processes_learn_what_one_learns(both: tuple[Path, Path], tmp_path: 
     assert not summary(two)["mixed"] and summary(two)["micro_batch"] == 4
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_and_nothing_is_lost(tiny_run: Runner, tmp_path: Path) -> None:
     together = {"trainer.devices": 2, "run.dir": tmp_path / "runs"}
     with pytest.raises(Interrupted):
@@ -113,6 +114,7 @@ def test_a_signal_to_one_process_stops_all_and_nothing_is_lost(tiny_run: Runner,
         tiny_run(**{"run.dir": tmp_path / "runs", "trainer.max_steps": 8})
 
 
+@pytest.mark.slow
 def test_a_process_that_is_lost_is_named(tiny_run: Runner, tmp_path: Path) -> None:
     asked = {"trainer.devices": 2, **extra(Stop, rank=1, step=3, number=int(signal.SIGKILL))}
     with pytest.raises(RuntimeError, match="process 1 of 2 ended"):
@@ -192,6 +194,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=240)
 
 
+@pytest.mark.slow
 def test_torchrun_may_start_the_processes(tiny_config: Callable[..., Config], tiny_run: Runner) -> None:
     asked = words(tiny_config(), "trainer.devices=2")
     done = torchrun(*asked)
@@ -243,6 +246,7 @@ def test_two_machines_may_share_a_run(
     assert "trained to step" not in said[1]
 
 
+@pytest.mark.slow
 def test_where_the_first_process_is_refused_the_others_go_too(tiny_config: Callable[..., Config]) -> None:
     asked = words(tiny_config(), "trainer.devices=2", "run.max_hours=1e-9")
     step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "1", "SLURM_NODELIST": "127.0.0.1"}
@@ -258,6 +262,7 @@ def test_where_the_first_process_is_refused_the_others_go_too(tiny_config: Calla
     assert [process.returncode for process in started] == [2, 0], told
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_may_each_train_on_two_devices(tiny_config: Callable[..., Config]) -> None:
     command = [sys.executable, "train.py", "-m", *words(tiny_config(), "trainer.devices=2", "lora.rank=1,2")]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=240)
@@ -265,6 +270,7 @@ def test_jobs_of_a_sweep_may_each_train_on_two_devices(tiny_config: Callable[...
     assert "computed 8 optimizer steps" in done.stdout
 
 
+@pytest.mark.slow
 def test_when_the_first_process_is_killed_the_others_go(tiny_config: Callable[..., Config]) -> None:
     asked = words(tiny_config(), "trainer.devices=2", "trainer.max_steps=5000", "run.max_hours=1000")
     first = subprocess.Popen(

@@ -21,6 +21,7 @@ from emote.training.preflight.settings import void_together
         ({"callbacks.samples.every_steps": 5, "callbacks.samples.prompts": "[]"}, "prompts is empty"),
         ({"logger.artifact": "true"}, "logger.artifact=true has no effect"),
         ({"hub.every_steps": 5}, "hub.every_steps has no effect"),
+        ({"lora.init_from": "lcm-lora.safetensors"}, "trainer.objective=mse unlearns"),
     ],
 )
 def test_what_is_void_together_is_told(make_config: Callable[..., Config], words: dict[str, object], told: str) -> None:

@@ -1,0 +1,1 @@
+"""Drawing while one types."""
