@@ -112,6 +112,6 @@ def test_settings_that_contradict_it_are_named(make_config: Callable[..., Config
     config = make_config("experiment=speed", **{"trainer.options.lcm.guidance_to": 2.0, "trainer.snr_gamma": 5.0})
     lines = problems(config)
     assert (
-        "guidance_to must be at least guidance_from=3, got 2" in lines[0] and "set trainer.snr_gamma=null" in lines[1]
+        "guidance_to must be at least guidance_from=4, got 2" in lines[0] and "set trainer.snr_gamma=null" in lines[1]
     )
     assert problems(make_config("experiment=speed")) == []
