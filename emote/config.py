@@ -194,6 +194,10 @@ class DataConfig:
     flip: bool = key("train on mirror images too, at random")
     held_out: float = key("share of the concepts kept for validation; 0 for none", at_least=0, below=1)
     max_items: Optional[int] = key("use only so many images, chosen by their content; null: all", at_least=1)
+    training_items: Optional[int] = key(
+        "train on so many of the images that are not held out, chosen by their content; null: on all", at_least=1,
+        before=None,
+    )  # fmt: skip
     on_bad_item: OnBadItem = key("a broken image or an empty caption: skip (unless most are bad), skip_any, fail")
     licence: Optional[str] = key("of the images, for model card and packs; null: what the source states")
     options: Any = key("of the source, by its name", default={})
@@ -225,6 +229,14 @@ class TrainerConfig:
     loss_weighting: Any = key("how much each noise level counts", kind=WEIGHTING, before="min_snr")
     snr_gamma: Optional[float] = key("min-SNR weighting of the loss (5 is usual); null: none", above=0)
     caption_dropout: float = key("share of captions replaced by the empty one", at_least=0, at_most=1)
+    noise_offset: float = key("each channel's noise is shifted as a whole by so much times a normal number (0.05 is "
+                              "usual); 0: not", at_least=0, at_most=1, before=0.0)  # fmt: skip
+    background_weight: float = key("how much what is transparent in an image counts in the loss; 1: as the figure does",
+                                   above=0, at_most=1, before=1.0)  # fmt: skip
+    ema_decay: Optional[float] = key(
+        "score and deliver a moving average of the adapter that keeps so much at each step (0.99 is usual); null: the "
+        "adapter itself", above=0, below=1, before=None,
+    )  # fmt: skip
     precision: Precision = key("of frozen weights and arithmetic; auto chooses by the device and says why")
     accelerator: Accelerator = key("which kind of device")
     devices: int = key("how many devices of a machine share each batch", at_least=1)
@@ -623,6 +635,8 @@ def _trainer_problems(config: Config) -> Iterator[str]:
     for entry in fields(trainer):
         if kind := entry.metadata.get("kind"):
             yield from kind.problems(getattr(trainer, entry.name), trainer)
+    if trainer.ema_decay is not None and trainer.optimizer == "schedule_free":
+        yield f"trainer.ema_decay needs an optimizer that does not average, got {trainer.optimizer}; set one of them"
     if trainer.stop is not None and not config.data.held_out:
         yield f"trainer.stop={trainer.stop.value} needs images to ask: data.held_out must be above 0, got 0"
     if len(trainer.betas) != 2:

@@ -40,7 +40,7 @@ def test_the_mistakes_that_the_readme_shows_are_what_is_printed(capsys: pytest.C
 @pytest.mark.parametrize("line", EMOTE)
 def test_every_other_command_exists_with_its_keys(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(line)
-    name = words[: 2 if words[0] in ("tools", "data") else 1]
+    name = words[: 2 if words[0] in ("tools", "data", "compare") else 1]
     assert emote([*name, "--help"]) == 0
     text = capsys.readouterr().out
     typed = {word.partition("=")[0] for word in words[len(name) :]}

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from emote.data.background import colour_count, colours_of, is_white, pixels_of
-from emote.data.images import BadImage, Layout, decode_for, is_transparent, lay_out
+from emote.data.images import BadImage, Layout, decode_for, figure_of, is_transparent, lay_out
 from emote.data.item import Item, content_key
 from emote.data.shards import Group, Rows, Shards, complete, existing
 from emote.util.errors import ConfigError
@@ -104,6 +104,21 @@ class TextEmbeddings:
             raise KeyError(f"caption {caption!r} was not encoded") from None
 
 
+class Figures:
+    """How much of each latent's cell an image covers, and the background does not, memory-mapped."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    def get(self, content: str, mirrored: bool = False) -> Tensor:
+        """Return float32 [h, w] in [0, 1]; 1 everywhere for an image through which nothing shows. Raises KeyError."""
+        figure_HW = self._shards.row("figure", content).float() / 255
+        return figure_HW.flip(-1) if mirrored else figure_HW
+
+    def is_transparent(self, content: str) -> bool:
+        return bool(self._shards.row("transparent", content))
+
+
 def caption_key(caption: str) -> str:
     return hashlib.sha256(caption.encode()).hexdigest()
 
@@ -154,6 +169,33 @@ def build_latents(
                 yield tensors if white else {**tensors, "transparent": torch.tensor(transparent, dtype=torch.bool)}, bad
 
     return Latents(complete(items, Path(directory) / "latents", recipe, make, "images", workers), variants)
+
+
+def build_figures(items: Mapping[str, Item], layout: Layout, side: int, directory: Path, workers: int = 1) -> Figures:
+    """Lay out the alpha of every image of `items`, as `build_latents` does its colours. side: of the latents.
+
+    Shards lie in `figures/`. Raises ConfigError as `build_latents`.
+    """
+
+    def make(groups: list[Group], advance: Callable[[int], None]) -> Generator[Rows, None, None]:
+        with ThreadPoolExecutor(workers) as pool:
+            keys = itertools.chain.from_iterable(groups)
+            drawn = ahead(pool, lambda key: _figure(items[key], key, layout, side), keys, window=2 * workers)
+            for group in groups:
+                bad: dict[str, str] = {}
+                found: list[tuple[np.ndarray, bool]] = []
+                for key, figure in zip(group, drawn, strict=False):
+                    if isinstance(figure, str):
+                        bad[key] = figure
+                    else:
+                        found.append(figure)
+                    advance(1)
+                stacked = np.stack([figure for figure, _ in found]) if found else np.empty((0, side, side), np.uint8)
+                transparent = torch.tensor([seen for _, seen in found], dtype=torch.bool)
+                yield {"figure": torch.from_numpy(stacked), "transparent": transparent}, bad
+
+    recipe = {"layout": {**asdict(layout), "background": None}, "side": side}  # it shows nowhere
+    return Figures(complete(items, Path(directory) / "figures", recipe, make, "figures", workers))
 
 
 def cached_latents(
@@ -223,14 +265,19 @@ def build_text(
     return TextEmbeddings(complete(by_key, Path(directory) / "text", recipe, make, "captions"))
 
 
-def _decode(item: Item, content: str, layout: Layout, variants: Sequence[Variant]) -> Drawn | str:
-    """The image in each variant, or why it is bad."""
+def _read(item: Item, content: str) -> bytes:
     try:
         data = item.read()
     except OSError as error:
         raise ConfigError(f"{item.name} can no longer be read ({error}); say the command again") from error
     if content_key(data, item.rendering) != content:
         raise ConfigError(f"{item.name} has changed since the images were listed; say the command again")
+    return data
+
+
+def _decode(item: Item, content: str, layout: Layout, variants: Sequence[Variant]) -> Drawn | str:
+    """The image in each variant, or why it is bad."""
+    data = _read(item, content)
     try:
         image = decode_for(data, layout, item.rendering)
         transparent = is_transparent(image)
@@ -243,6 +290,16 @@ def _decode(item: Item, content: str, layout: Layout, variants: Sequence[Variant
         return str(error)
     drawn = [over[colours[variant.colour]] for variant in variants]
     return Drawn([p[:, ::-1] if v.mirrored else p for p, v in zip(drawn, variants, strict=True)], transparent)
+
+
+def _figure(item: Item, content: str, layout: Layout, side: int) -> tuple[np.ndarray, bool] | str:
+    """See `images.figure_of`, and whether the background shows; or why the image is bad."""
+    data = _read(item, content)
+    try:
+        image = decode_for(data, layout, item.rendering)
+        return figure_of(image, layout, item.rendering.nearest, side), is_transparent(image)
+    except BadImage as error:
+        return str(error)
 
 
 def _good_rows(

@@ -12,7 +12,7 @@ import re
 import threading
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -277,6 +277,19 @@ def lay_out(image: Image.Image, layout: Layout, nearest: bool = False) -> Image.
     square = Image.new("RGB", (side, side), background)
     square.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
     return square
+
+
+def figure_of(image: Image.Image, layout: Layout, nearest: bool, side: int) -> np.ndarray:
+    """Return how much of each of side × side cells an RGBA image covers once it is laid out, uint8 [side, side].
+
+    255 is all of it, as everywhere for an image through which nothing shows. Raises BadImage as `lay_out`.
+    """
+    if not is_transparent(image):
+        return np.full((side, side), 255, dtype=np.uint8)
+    alpha, white = image.getchannel("A"), Image.new("L", image.size, 255)
+    silhouette = Image.merge("RGBA", (white, white, white, alpha))
+    square = lay_out(silhouette, replace(layout, background="black"), nearest).convert("L")
+    return np.asarray(square.resize((side, side), Image.Resampling.BOX))
 
 
 def decode_for(data: bytes, layout: Layout, rendering: Rendering = PLAIN) -> Image.Image:

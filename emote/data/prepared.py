@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from emote.config import DataConfig, OnBadItem
 from emote.data.background import caption_over, colours_of, is_white
 from emote.data.cache import (
+    Figures,
     ImageEncoder,
     Latents,
     TextEmbeddings,
@@ -91,7 +92,7 @@ class Prepared:
     """All that training and validation read. training and held_out are in the order of the scan.
 
     base_text, drawn_text: the same texts as the base model's text encoder has them, and as the one that samples are
-    drawn with; None where the text encoder is the base model's.
+    drawn with; None where the text encoder is the base model's.  figures: None where all of an image counts alike.
     """
 
     training: list[Example]
@@ -101,6 +102,7 @@ class Prepared:
     skipped: list[Skipped] = field(default_factory=list)
     base_text: TextEmbeddings | None = None
     drawn_text: TextEmbeddings | None = None
+    figures: Figures | None = None
 
 
 def encoded_at_once(resolution_px: int) -> int:
@@ -261,7 +263,7 @@ def prepare(
     text = build_text([*captions, *prompts], load_text_encoder, text_encoder_key, cache_dir)
     group_of, held = split_by_concept([(example.concept, example.content) for example in examples], data.held_out)
     return Prepared(
-        training=[example for example in examples if group_of[example.concept] not in held],
+        training=[example for example in examples if group_of[example.concept] not in held][: data.training_items],
         held_out=[example for example in examples if group_of[example.concept] in held],
         latents=latents,
         text=text,
@@ -299,7 +301,8 @@ class TrainingSet(Dataset):
     divides the share, gives the micro-batches of one step after another.
 
     An entry is dict(mean [C, h, w], logvar [C, h, w], embedding [T, D], position int64 []), which the default
-    collate stacks; position is that in the global order, for noise and all else that is drawn for it.
+    collate stacks; position is that in the global order, for noise and all else that is drawn for it. With figures also
+    figure [h, w].
     """
 
     def __init__(
@@ -345,9 +348,12 @@ class TrainingSet(Dataset):
 def _entry(prepared: Prepared, example: Example, variant: int, position: int) -> dict[str, Any]:
     mean_CHW, logvar_CHW = prepared.latents.get(example.content, variant)
     embedding_TD = prepared.text.get(example.captions[variant])
-    return {
+    entry = {
         "mean": mean_CHW,
         "logvar": logvar_CHW,
         "embedding": embedding_TD,
         "position": torch.tensor(position, dtype=torch.int64),
     }
+    if prepared.figures:
+        entry["figure"] = prepared.figures.get(example.content, prepared.latents.variants[variant].mirrored)
+    return entry

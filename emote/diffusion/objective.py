@@ -44,6 +44,7 @@ class Drawn:
     """A batch with all that was drawn for it. predict: asks the model.
 
     uniform_B: more numbers [B] in [0, 1), float64, for a purpose of the objective's own; keyed as all others.
+    weights_BHW: how much each place counts; None for all alike.
     """
 
     latents_BCHW: torch.Tensor
@@ -53,6 +54,20 @@ class Drawn:
     prediction_type: str
     predict: Predict
     uniform_B: Callable[[str], torch.Tensor] = nothing_drawn
+    weights_BHW: torch.Tensor | None = None
+
+    def answer_and_target(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the model answers to the noisy latents, and what it should, each [B, C, H, W]."""
+        noisy_BCHW = add_noise(self.latents_BCHW, self.noise_BCHW, self.timesteps_B, self.alphas_cumprod)
+        wanted = target(self.latents_BCHW, self.noise_BCHW, self.timesteps_B, self.alphas_cumprod, self.prediction_type)
+        return self.predict(noisy_BCHW), wanted
+
+    def mean(self, error_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the mean of each sample [B] over channels and places, these as they count."""
+        if self.weights_BHW is None:
+            return error_BCHW.mean(dim=(1, 2, 3))
+        weights_BHW = self.weights_BHW.to(error_BCHW)
+        return (error_BCHW.mean(dim=1) * weights_BHW).sum(dim=(1, 2)) / weights_BHW.sum(dim=(1, 2))
 
 
 def normal(purpose: str, seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
@@ -73,6 +88,19 @@ def uniform(purpose: str, seed: int, step: int, positions_B: Sequence[int]) -> t
 
 def noise(seed: int, step: int, positions_B: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
     return normal("noise", seed, step, positions_B, shape)
+
+
+def offset_noise(
+    noise_BCHW: torch.Tensor, strength: float, seed: int, step: int, positions_B: Sequence[int]
+) -> torch.Tensor:
+    """Add to each channel of each sample a normal number times `strength`, the same at all its places.
+
+    So that brightness as a whole is noise too (Guttenberg 2023, Diffusion with offset noise). 0 changes nothing.
+    """
+    if not strength:
+        return noise_BCHW
+    offset = normal("noise offset", seed, step, positions_B, (noise_BCHW.shape[1], 1, 1)).to(noise_BCHW)
+    return noise_BCHW + strength * offset
 
 
 def timesteps(seed: int, step: int, positions_B: Sequence[int], count: int) -> torch.Tensor:

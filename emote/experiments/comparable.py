@@ -10,7 +10,7 @@ COMPARED = [
     name
     for name, _, _ in schema_keys()
     if name.startswith(("data.", "model.")) or name == "callbacks.validation.timesteps"
-    if name not in {"data.flip", "data.on_bad_item", "data.image_column", "data.text_column"}
+    if name not in {"data.flip", "data.on_bad_item", "data.image_column", "data.text_column", "data.training_items"}
 ]
 
 

@@ -87,7 +87,7 @@ class Adapter:
         from emote.lora.adapter_file import read_adapter  # late: it imports torch
 
         if not self.parts:
-            if not self.file.is_file():
+            if not self.file.exists():
                 raise ConfigError(f"there is no adapter at {self.file}")
             return read_adapter(self.file)
         from emote.lora.mix import Part, mix

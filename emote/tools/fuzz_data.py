@@ -107,7 +107,7 @@ def _configuration(path: Path, chosen: random.Random) -> DataConfig:
         caption="{text}", trigger=None, repeats=pick(("auto", "auto", "none", "share")), resolution=32,
         background=pick(("white", "random", "#123456")), background_caption=None, fit=pick(tuple(Fit)),
         margin=pick((None, 0.1)), frame=pick(tuple(Frame)), resample=pick(tuple(Resample)), flip=False,
-        held_out=pick((0.0, 0.2)), max_items=pick((None, None, 3)),
+        held_out=pick((0.0, 0.2)), max_items=pick((None, None, 3)), training_items=None,
         on_bad_item=pick((OnBadItem.skip, OnBadItem.skip_any)), licence=None,
     )  # fmt: skip
     return replace(data, caption="an emoji") if data.captions == "one" else data

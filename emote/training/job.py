@@ -12,7 +12,7 @@ from typing import NoReturn
 import torch
 
 from emote.config import Config
-from emote.data.cache import ImageEncoder, TextEmbeddings, TextEncoder, build_text
+from emote.data.cache import ImageEncoder, TextEmbeddings, TextEncoder, build_figures, build_text
 from emote.data.prepared import Prepared, Scan, layout_of, prepare
 from emote.evaluation.held_out import HeldOut
 from emote.lora.adapter import attach
@@ -25,6 +25,7 @@ from emote.runs.run_folder import RunFolder, identity_of
 from emote.training.module import LoraModule
 from emote.training.preflight.estimate import Estimate
 from emote.training.samples import Sampler
+from emote.util.console import echo
 
 
 @dataclass
@@ -116,6 +117,8 @@ def encode_data(config: Config, base: Path, weights: dict[str, str], found: Scan
         return encoder
 
     prepared = _prepare(config, weights, found, load_image_encoder, load_text_encoder)
+    if prepared.figures:
+        _tell_figures(prepared, config.trainer.background_weight)
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -150,6 +153,11 @@ def _prepare(
         prompts=config.callbacks.samples.prompts,
         workers=config.trainer.num_workers,
     )
+    if config.trainer.background_weight != 1:
+        items = {entry.content: entry.item for entry in found.entries if entry.content in prepared.latents}
+        side, workers = prepared.latents.latent_shape[-1], config.trainer.num_workers
+        figures = build_figures(items, layout_of(config.data), side, Path(config.run.cache_dir), workers)
+        prepared = replace(prepared, figures=figures)
     if not adapts_text(config.lora):
         return prepared
     examples = [*prepared.training, *prepared.held_out]
@@ -160,6 +168,16 @@ def _prepare(
         return build_text(captions, partial(load_text_encoder, scale), key, Path(config.run.cache_dir))
 
     return replace(prepared, base_text=text_at(0.0), drawn_text=text_at(config.callbacks.samples.lora_scale))
+
+
+def _tell_figures(prepared: Prepared, weight: float) -> None:
+    assert prepared.figures
+    count = sum(prepared.figures.is_transparent(example.content) for example in prepared.training)
+    said = f"trainer.background_weight={weight:g}"
+    if not count:
+        echo(f"warning: {said} has no effect: none of the training images is transparent, so no background is known")
+    elif count < len(prepared.training):
+        echo(f"note: {said}: {count} of {len(prepared.training)} training images are transparent; the rest count whole")
 
 
 def _build_module(config: Config, base: Path, prepared: Prepared, decision: Decision) -> LoraModule:

@@ -20,6 +20,8 @@ from emote.lora.adapter_file import Layer
 from emote.lora.nested import Nested
 from emote.models.conditioning import predict
 from emote.training.distributed.process_group import mean_over_processes
+from emote.training.optimizers._average import keep_average
+from emote.util.errors import ConfigError
 
 Batch = dict[str, torch.Tensor]
 
@@ -77,6 +79,7 @@ class LoraModule(pl.LightningModule):
         drawn_B: torch.Tensor,
         embedding_BTD: torch.Tensor,
         uniform_B: Callable[[str], torch.Tensor] = objective.nothing_drawn,
+        weights_BHW: torch.Tensor | None = None,
     ) -> objective.Drawn:
         dtype = self.unet.dtype
         size_px = (latents_BCHW.shape[2] * self.pixels_a_latent, latents_BCHW.shape[3] * self.pixels_a_latent)
@@ -94,7 +97,7 @@ class LoraModule(pl.LightningModule):
                 return predict(self.unet, noisy_BCHW.to(dtype), asked_B, words_BTD.to(dtype), size_px)
 
         return objective.Drawn(
-            latents_BCHW, noise_BCHW, drawn_B, self.alphas_cumprod, self.prediction_type, answer, uniform_B
+            latents_BCHW, noise_BCHW, drawn_B, self.alphas_cumprod, self.prediction_type, answer, uniform_B, weights_BHW
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
@@ -112,16 +115,19 @@ class LoraModule(pl.LightningModule):
             self.nested.at_step(self.seed, step)
         latents_BCHW = objective.sample_posterior(mean_BCHW, batch["logvar"], self.seed, step, places_B)
         noise_BCHW = objective.noise(self.seed, step, places_B, mean_BCHW.shape[1:]).to(mean_BCHW)
+        noise_BCHW = objective.offset_noise(noise_BCHW, config.noise_offset, self.seed, step, places_B)
         timesteps_B = objective.timesteps(self.seed, step, places_B, len(self.alphas_cumprod)).to(self.device)
         embedding_BTD = objective.drop_captions(
             batch["embedding"], self.empty_TD, config.caption_dropout, self.seed, step, places_B
         )
         # the adapter's dropout takes no generator: the global one is keyed to the micro-batch instead
         torch.manual_seed(objective.key_seed("dropout", self.seed, step, places_B[0]))
+        background, figure_BHW = config.background_weight, batch.get("figure")
+        weights_BHW = None if figure_BHW is None else background + (1 - background) * figure_BHW
         error_B = self._training_error(
             self._drawn(
                 latents_BCHW, noise_BCHW, timesteps_B, embedding_BTD,
-                lambda purpose: objective.uniform(purpose, self.seed, step, places_B).to(self.device),
+                lambda purpose: objective.uniform(purpose, self.seed, step, places_B).to(self.device), weights_BHW,
             )
         )  # fmt: skip
         return self._loss_weight(timesteps_B, self.alphas_cumprod, self.prediction_type, config) * error_B
@@ -197,6 +203,13 @@ class LoraModule(pl.LightningModule):
         config = self.config
         groups = parameter_groups(trainable(self.unet), config)
         self._optimizer = optimizer = OPTIMIZER.make(config.optimizer, config.options)(groups, config)
+        if config.ema_decay is not None:
+            if hasattr(optimizer, "eval"):
+                chosen = config.optimizer
+                raise ConfigError(
+                    f"trainer.ema_decay needs an optimizer that does not average, got {chosen}; set it null"
+                )
+            keep_average(optimizer, config.ema_decay)
         if hasattr(optimizer, "train"):
             optimizer.train()
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(config, step))

@@ -46,6 +46,7 @@ def data_config(source: str = "folder", **values: Any) -> DataConfig:
         "flip": False,
         "held_out": 0.0,
         "max_items": None,
+        "training_items": None,
         "on_bad_item": OnBadItem.skip,
         "licence": None,
     }

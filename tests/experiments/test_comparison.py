@@ -1,15 +1,30 @@
-"""`emote nested` on the tiny model: what they compare, that it is paired, and what is refused."""
+"""`emote compare` on the tiny model: what is compared, that it is paired, and what is refused."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from emote.experiments.comparison.nested import NestedOptions, compare_nested
+from emote.experiments.comparison.nested import NestedOptions
+from emote.experiments.comparison.nested_run import compare_nested
+from emote.experiments.comparison.recipes import RecipesOptions, read_definition
+from emote.experiments.comparison.recipes_run import compare_recipes
 from emote.experiments.comparison.rows import mean
 from emote.util.errors import ConfigError
+
+RECIPES = """
+experiment: stable_emote
+words: [trainer.max_steps=2, lora.rank=2]
+rows:
+  standing still: trainer.learning_rate=1e-9
+  faster: trainer.learning_rate=0.02
+screen: {seeds: [1], sets: {ten images: data.training_items=10}}
+full: {rows: 1, seeds: [1], sets: {all images: data.training_items=null}}
+confirm: {seeds: [3], sets: {all again: data.training_items=null}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +48,43 @@ def test_nested_ranks_are_compared_with_the_same_ranks_alone(words: list[str]) -
         assert image.width > 500
 
 
-def test_what_a_comparison_sets_itself_is_refused() -> None:
+def test_recipes_are_screened_then_the_best_in_full(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (definition := tmp_path / "recipes.yaml").write_text(RECIPES)
+    options = RecipesOptions(stage="full", definition=str(definition), output=str(tmp_path))
+    path = compare_recipes(options, words)
+    told = json.loads((path.parent / "recipes.json").read_text())
+    assert [(each["stage"], list(each["rows"])) for each in told["sets"]] == [
+        ("screen", ["standing still", "faster"]), ("full", ["faster"]),
+    ]  # fmt: skip
+    screen, full = told["sets"]
+    assert screen["images"] == full["images"]  # whatever is trained on
+    assert screen["base_loss"] == full["base_loss"]
+    row = screen["rows"]["faster"]
+    assert row["difference"]["value"] == pytest.approx(row["loss"] - screen["recipe"]["loss"])
+    assert row["corrected_p"] == pytest.approx(min(1.0, 2 * row["p"])) or row["corrected_p"] >= row["p"]
+    text = path.read_text(encoding="utf-8")
+    assert "## ten images (screen; seeds 1)" in text and "`trainer.learning_rate=0.02`" in text
+    with Image.open(path.parent / "recipes.png") as image:
+        assert image.width > 500
+    capsys.readouterr()
+    assert compare_recipes(options, words).read_text(encoding="utf-8") == text  # finished runs and scores are kept
+    assert capsys.readouterr().out.count("finished already") == 3 + 2
+
+
+def test_what_a_comparison_sets_itself_is_refused(words: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"lora\.rank=4: the comparison sets that itself"):
         compare_nested(NestedOptions(), ["lora.rank=4"])
     with pytest.raises(ConfigError, match="ranks must be two or more, increasing"):
         compare_nested(NestedOptions(ranks=[4, 2]), [])
+    with pytest.raises(ConfigError, match="stage must be one of"):
+        compare_recipes(RecipesOptions(stage="ful"), words)
+    with pytest.raises(ConfigError, match="rows must be one of"):
+        compare_recipes(RecipesOptions(rows=["Hubert"]), words)
+    (tmp_path / "odd.yaml").write_text("rows: {}")
+    with pytest.raises(ConfigError, match="must have the keys experiment, words, rows"):
+        read_definition(tmp_path / "odd.yaml")
 
 
 def test_the_mean_is_over_seeds_and_images() -> None:

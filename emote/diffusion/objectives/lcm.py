@@ -77,7 +77,7 @@ def training_error(drawn: Drawn, options: Options) -> torch.Tensor:
         wanted_BCHW = student(nearer_BCHW, to_B)
     apart_BCHW = student(noisy_BCHW, from_B) - wanted_BCHW
     c = options.huber_c
-    return ((apart_BCHW.square() + c**2).sqrt() - c).mean(dim=(1, 2, 3))
+    return drawn.mean((apart_BCHW.square() + c**2).sqrt() - c)
 
 
 def step_of(timesteps_B: torch.Tensor, count: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:

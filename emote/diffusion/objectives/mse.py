@@ -12,10 +12,5 @@ if TYPE_CHECKING:
 
 def training_error(drawn: objective.Drawn) -> torch.Tensor:
     """Return the squared error of each sample [B]."""
-    predicted_BCHW = drawn.predict(
-        objective.add_noise(drawn.latents_BCHW, drawn.noise_BCHW, drawn.timesteps_B, drawn.alphas_cumprod)
-    )
-    wanted_BCHW = objective.target(
-        drawn.latents_BCHW, drawn.noise_BCHW, drawn.timesteps_B, drawn.alphas_cumprod, drawn.prediction_type
-    )
-    return objective.squared_error(predicted_BCHW, wanted_BCHW)
+    predicted_BCHW, wanted_BCHW = drawn.answer_and_target()
+    return drawn.mean((predicted_BCHW.float() - wanted_BCHW.float()).square())

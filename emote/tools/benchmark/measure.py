@@ -61,7 +61,8 @@ def trainer_config(batch: int, steps: int = 1000) -> TrainerConfig:
         objective="mse", loss_weighting="min_snr", schedule="constant", schedule_steps=steps,
         warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2, max_grad_norm=1.0, snr_gamma=None,
         caption_dropout=0.0, precision=Precision.auto, accelerator=Accelerator.auto, devices=1, max_micro_batch=batch,
-        num_workers=1, gradient_checkpointing=False, compile=False,
+        num_workers=1, gradient_checkpointing=False, compile=False, noise_offset=0.0, background_weight=1.0,
+        ema_decay=None,
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Compare ways to train, each against what it replaces, with intervals."""
