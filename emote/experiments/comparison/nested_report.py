@@ -116,9 +116,10 @@ class NestedReport:
                 row.append(_verdict(found))
             rows.append(row)
         yield from table(head, rows)
+        count = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
         about = (
-            f"{len(seeds)} seeds and {len(self.base)} images of {len(set(self.concepts))} concepts, the same noise for "
-            "each, every adapter on one base in float32. Differences are to the rank trained alone, paired by seed and "
+            f"{count} and {len(self.base)} images of {len(set(self.concepts))} concepts, the same noise for each, "
+            "every adapter on one base in float32. Differences are to the rank trained alone, paired by seed and "
             "image; intervals are about other concepts and other seeds."
         )
         yield f"\nHeld-out loss, lower is better; the base model has {fmean(self.base):.5f}. Mean over {about}\n"

@@ -168,6 +168,8 @@ def _data_of(options: EvaluateOptions, adapters: Sequence[Adapter], base: Base) 
                 f"runs must be of one set, prepared alike: {adapters[0].label} and {adapter.label} differ in data.*; "
                 "evaluate them one by one, or say which images with data="
             )
+    if not sets[0].held_out and all(adapter.few_steps for adapter in adapters):
+        return replace(sets[0], held_out=SHARE_HELD_OUT)  # a speed adapter learns from the base, not from the images
     return sets[0]
 
 
