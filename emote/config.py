@@ -162,9 +162,8 @@ class LoraConfig:
         "[] for lora.rank alone", at_least=1, before=[],
     )  # fmt: skip
     nested_by: NestedBy = key(
-        "of nested ranks; weights: each step trains their mean (MatryoshkaLoRA); draw: one of them by chance (DyLoRA)",
-        before=NestedBy.weights,
-    )  # fmt: skip
+        "of nested ranks; draw: each step trains one of them by chance (DyLoRA); weights: their mean (MatryoshkaLoRA)"
+    )
 
 
 @dataclass

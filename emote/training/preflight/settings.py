@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emote.config import Config, NestedBy
+from emote.config import Config
 from emote.diffusion.few_steps import OBJECTIVES, few_steps_of
 from emote.training.module import learning_rate_factor
 
@@ -28,8 +28,6 @@ def void_together(config: Config) -> Iterator[str]:
         )
     if trainer.caption_dropout == 1:
         yield "trainer.caption_dropout=1 drops every caption: the adapter learns nothing of what is written"
-    if config.lora.nested_by is not NestedBy.weights and not config.lora.nested:
-        yield f"lora.nested_by={config.lora.nested_by.value} has no effect without lora.nested, such as [2,4,8]"
     few = few_steps_of(config.lora.init_from) if config.lora.init_from else None
     if few and trainer.objective not in OBJECTIVES:
         yield (
