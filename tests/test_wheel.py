@@ -69,7 +69,7 @@ def test_the_installed_command_knows_its_configuration_and_its_own_name(emote: E
 
 def test_every_file_that_is_read_at_run_time_is_in_the_wheel(environment: Path) -> None:
     (package,) = environment.glob("lib/*/site-packages/emote")
-    for folder in ("conf", "weights/mini"):
+    for folder in ("conf", "weights/mini", "weights/mini-speed"):
         there = {path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.is_file()}
         assert {path.relative_to(package / folder) for path in (package / folder).rglob("*") if path.is_file()} == there
     kept = {path.relative_to(ROOT / "emote") for path in (ROOT / "emote").rglob("*") if path.is_file()}

@@ -1,11 +1,12 @@
-"""Time a training step: as others make it, as training makes it here, and with what could be saved further.
+"""Time a training step, or drawing: as others make it, as it is made here, and with what could be saved further.
 
     emote benchmark                                      # Stable Diffusion 1.5, random weights
     emote benchmark model=weights/mini resolution=128    # the miniature
     emote benchmark arms=[example,half,fused] batch_size=[8,64] rounds=3 counts=true
+    emote benchmark model=weights/mini resolution=128 arms=[draw_stock,draw,draw_fast] batch_size=[1,8] rounds=3
 
-Weights are random and no images are read: time and memory do not depend on them. `example` is the step of diffusers'
-text-to-image LoRA script, with autoencoder and text encoder in the loop.
+In training weights are random and no images are read: time and memory do not depend on them. `example` is the step of
+diffusers' text-to-image LoRA script, with autoencoder and text encoder in the loop. Drawing takes the model's weights.
 """
 
 from functools import partial

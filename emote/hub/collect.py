@@ -14,6 +14,7 @@ from emote.hub.client import Content
 from emote.hub.facts import Facts, is_local
 from emote.inference.evaluated import EVALUATION_FILE, read_evaluation
 from emote.inference.resolve_adapter import ADAPTER_FILE, adapter_hash
+from emote.runs.damage import Damaged, read_settings, read_state
 from emote.util.errors import ConfigError
 from emote.util.files import read_tensor_header, tensor_header
 from emote.util.scrub import Scrubber
@@ -70,11 +71,10 @@ def _without(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        config, summary = read_settings(folder / "config.yaml"), read_state(folder / "summary.json")
+    except Damaged as error:
         raise ConfigError(f"{folder} cannot be published: {error}") from error
-    if not isinstance(config, dict) or "lora" not in config or not isinstance(summary, dict):
+    if "lora" not in config:
         raise ConfigError(f"{folder} cannot be published: it has no run's configuration and summary")
     return config, summary
 

@@ -8,13 +8,12 @@ import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import yaml
+from typing import Any
 
 from emote.config import HUB_SCHEME, Config
 from emote.hub.client import Hub, NotNow
 from emote.hub.collect import RESUME
-from emote.runs.damage import checkpoint_damage
+from emote.runs.damage import Damaged, checkpoint_damage, read_settings
 from emote.runs.identity import identity_keys
 from emote.runs.run_folder import RunFolder, identity_of
 from emote.runs.siblings import true_identity
@@ -117,8 +116,8 @@ def _found(wanted: str, temporary: Path) -> tuple[RunFolder, str, Path]:
 def _differences(config: Config, file: Path) -> str:
     """In words: by which keys the two differ, where their configuration tells."""
     try:
-        theirs = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        theirs: Any = read_settings(file)
+    except Damaged:
         return "their images, base weights or settings differ; give the same as there"
     changed = []
     for key, ours in identity_keys(config).items():

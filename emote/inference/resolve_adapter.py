@@ -110,7 +110,7 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     path = Path(run).expanduser()
     if not run:
         raise ConfigError(f"run must name a run, an adapter file or a Hub name, got nothing; {known_runs(runs_dir)}")
-    if path.suffix in SUFFIXES and path.is_file():
+    if path.suffix.lower() in SUFFIXES and path.is_file():
         return _of_file(path, model)
     for directory in (path, runs_dir / path):
         if directory.is_dir() and (file := _file_in(directory)):
@@ -124,6 +124,8 @@ def find_adapter(run: str, runs_dir: Path = Path("runs"), model: ModelConfig | N
     # else a Hub name, whose owner may be called like a run
     if (step.partition("/")[0].isdecimal() or step.startswith(BEST)) and (folder := find_run(name, runs_dir)):
         return _of_run(folder, step, model)
+    if path.is_file():  # called otherwise than adapters are; a run of that name is meant before it
+        return _of_file(path, model)
     if problem := _mistyped(path):
         raise ConfigError(f"run={run} {problem}; {known_runs(runs_dir)}")
     if HUB_NAME.fullmatch("/".join(run.split("/")[:2])) and not path.is_absolute():
@@ -179,7 +181,9 @@ def _mistyped(path: Path) -> str | None:
     """What is wrong with what can be a path alone; None where it may be a Hub name."""
     if path.is_dir():
         return f"is a directory without an adapter ({ADAPTER_FILE}, adapter_model.safetensors, or another safetensors)"
-    is_file_name = path.suffix in SUFFIXES and len(path.parts) <= 2
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which is not there"
+    is_file_name = path.suffix.lower() in SUFFIXES and len(path.parts) <= 2
     folder = path.parent
     near = nearest(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else None
     if is_file_name or path.is_absolute() or path.parts[:1] == ("..",) or (near and len(path.parts) > 1):

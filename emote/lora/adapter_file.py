@@ -274,8 +274,10 @@ def read_adapter(path: Path) -> Adapter:
 
 def _together(path: Path, parts: list[AdapterFile]) -> AdapterFile:
     """Files of one pipeline's parts as one, whose tensors are called by their files too."""
-    shapes, described, problem = {}, {}, None
+    shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+    described: dict[str, Any] = {}
     keys: dict[str, dict[str, str]] = {}
+    problem = None
     for part in parts:
         where = part.path.relative_to(path)
         named = {key: f"{where}: {key}" for key in part.header.shapes}

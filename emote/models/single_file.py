@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm, infer_diffusers_model_type
 from safetensors import safe_open
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -61,6 +60,8 @@ def check(file: Path, header: Header, configuration: Path) -> None:
         raise ConfigError(f"{name} is an adapter, not a base model; set lora.init_from={file} to start from it")
     if not any(key.startswith(PREFIXES["unet"]) for key in shapes):
         raise ConfigError(f"{name} is not a Stable Diffusion checkpoint: no weight in it begins {PREFIXES['unet'][0]}")
+    from diffusers.loaders.single_file_utils import infer_diffusers_model_type  # late: it takes a second to import
+
     kind = infer_diffusers_model_type({key: torch.empty(shape, device="meta") for key, (_, shape) in shapes.items()})
     if "inpaint" in kind:
         raise ConfigError(f"{name} is an inpainting model; use the base model")
@@ -93,6 +94,8 @@ def load_part(kind: Any, base: OneFile, part: str, dtype: torch.dtype) -> nn.Mod
     Raises what diffusers raises, and ValueError for weights that are not there.
     """
     weights = read_part(base.file, part)
+    from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+
     if kind in (CLIPTextModel, CLIPTextModelWithProjection):
         model = create_diffusers_clip_model_from_ldm(
             kind, weights, subfolder=part, config=str(base), torch_dtype=dtype, local_files_only=True

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from emote.util.errors import ConfigError
 from emote.util.files import is_sealed, read_tensor_header
 
@@ -29,6 +31,17 @@ def read_state(file: Path) -> dict[str, Any]:
         raise Damaged(f"{file} {reason}") from error
     if not isinstance(told, dict):
         raise Damaged(f"{file} is damaged: it holds no JSON object")
+    return told
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return the configuration in a file of YAML. Raises Damaged where there is none in it."""
+    try:
+        told = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise Damaged(f"{file} cannot be read ({_short(error)})") from error
+    if not isinstance(told, dict):
+        raise Damaged(f"{file} is damaged: it holds no settings")
     return told
 
 
@@ -92,4 +105,4 @@ def remove_set_aside(root: Path, step: int) -> None:
 
 
 def _short(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error)[:80]
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:80]

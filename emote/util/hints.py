@@ -35,7 +35,9 @@ def of_address(key: str, text: str, *, hub: bool = True, in_it: bool = False) ->
     """
     if not re.match(r"\w+://", text):
         return None
-    found = re.match(rf"(?:hub://|{_HUB})({_NAME}/{_NAME}){_IN_IT}", text)
+    if text.startswith("file://"):
+        return f"{key}={text} is an address; set {key}={text.removeprefix('file://')}"
+    found = re.match(rf"(?:(?:hub|hf)://|{_HUB})({_NAME}/{_NAME}){_IN_IT}", text)
     if not (found and hub):
         return f"{key}={text} is an address, from which nothing is downloaded; download it, and set {key}=<its path>"
     return f"{key}={text} is an address; set {key}={found[1]}{(in_it and found[2]) or ''}"

@@ -81,7 +81,7 @@ if TRIGGER:
     DATA += f" data.trigger={TRIGGER}"
 if IMAGES:
     print("looking at", IMAGES)
-    # !emote data check {RECIPE} {DATA} run.cache_dir="{OUTPUT}/cache" out="{OUTPUT}/data-check"
+    # !emote data check {RECIPE} {DATA} run.cache_dir="{OUTPUT}/cache" output="{OUTPUT}/data-check"
 else:
     print("IMAGES is empty: the recipe's own images are used")
 

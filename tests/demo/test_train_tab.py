@@ -91,3 +91,16 @@ def test_a_folder_becomes_a_model_that_draws_while_pages_come_and_go(
     page.wait_for_selector("#gallery .tile")
     assert page.locator("#stage img").count() == 2
     page.context.close()
+
+
+@pytest.mark.slow
+def test_a_folder_can_be_dropped(demo: Demo, browser: Any, images: Path, runs: Path) -> None:
+    page = open_train_tab(demo, browser, 1280, 900)
+    box = page.locator("#files").bounding_box()
+    data = {"items": [], "files": [str(images / "left")], "dragOperationsMask": 1}
+    protocol = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        protocol.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + 50, "y": box["y"] + 50, "data": data})
+    page.wait_for_selector("#found .report")
+    assert content(images / "left") in [content(kept) for kept in (runs / "uploads").iterdir()]
+    page.context.close()

@@ -12,7 +12,7 @@ import pytest
 from emote.config import Config
 from emote.inference.options import Options
 from emote.inference.plan import plan_images
-from emote.inference.resolve_adapter import Adapter, adapters_with_hash, find_adapter, list_adapters
+from emote.inference.resolve_adapter import ADAPTER_FILE, Adapter, adapters_with_hash, find_adapter, list_adapters
 from emote.lora.formats import read_metadata
 from emote.models.presets import model_named
 from emote.training.artifacts import write_config
@@ -170,6 +170,22 @@ def test_a_path_that_is_not_there_is_no_hub_name(runs: Path, tmp_path: Path, mon
     assert "is not there" in refused(str(tmp_path / "away"), runs)
     (tmp_path / "empty" / "deep").mkdir(parents=True)
     assert "is a directory without an adapter" in refused("empty/deep", runs)
+
+
+def test_an_adapter_file_may_be_called_anything(
+    runs: Path, tmp_path: Path, tiny_sd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("UP.SAFETENSORS", "style", "style.safetensors.download", "tiny"):
+        shutil.copy(runs / NAME / "steps" / "000020" / ADAPTER_FILE, name)
+    model = model_config(tiny_sd)
+    for name in ("UP.SAFETENSORS", "style", "style.safetensors.download"):
+        assert find_adapter(name, runs, model).file == Path(name)
+    assert find_adapter("tiny", runs, model).label == f"{NAME}/20"  # the run
+    Path("link.safetensors").symlink_to("gone.safetensors")
+    assert refused("link.safetensors", runs).startswith(
+        "run=link.safetensors is a link to gone.safetensors, which is not there;"
+    )
 
 
 def test_a_directory_with_one_adapter_is_enough(runs: Path, tmp_path: Path, tiny_sd: Path) -> None:

@@ -21,6 +21,7 @@ HUB = "https://huggingface.co/someone/style"
         (HUB, "someone/style"), (f"{HUB}/", "someone/style"), (f"{HUB}/tree/main", "someone/style"),
         (f"{HUB}/resolve/main/a/b.safetensors?download=true", "someone/style/a/b.safetensors"),
         (f"{HUB}/blob/v1.0/b.safetensors", "someone/style/b.safetensors"), ("hub://someone/style", "someone/style"),
+        ("hf://someone/style", "someone/style"), ("file:///home/me/x.safetensors", "/home/me/x.safetensors"),
         ("http://hf.co/someone/style", "someone/style"),
     ],
 )  # fmt: skip

@@ -19,6 +19,7 @@ from emote.experiments.evaluation.options import EvaluateOptions
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import CONFIG_FILE, GUIDANCE, Adapter, find_adapter
 from emote.models.presets import Base, find_base
+from emote.runs.damage import read_settings
 from emote.runs.find import LATEST
 from emote.runs.run_folder import RANK
 from emote.util.errors import ConfigError
@@ -167,6 +168,8 @@ def _data_of(options: EvaluateOptions, adapters: Sequence[Adapter], base: Base) 
                 f"runs must be of one set, prepared alike: {adapters[0].label} and {adapter.label} differ in data.*; "
                 "evaluate them one by one, or say which images with data="
             )
+    if not sets[0].held_out and all(adapter.few_steps for adapter in adapters):
+        return replace(sets[0], held_out=SHARE_HELD_OUT)  # a speed adapter learns from the base, not from the images
     return sets[0]
 
 
@@ -193,8 +196,8 @@ def _config_beside(adapter: Adapter) -> dict[str, Any]:
     """The configuration of the run; {} where it is unknown."""
     for folder in (adapter.file.parent, adapter.file.parent.parent):
         if (folder / CONFIG_FILE).is_file():
-            told = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-            return told if isinstance(told, dict) and "data" in told else {}
+            told = read_settings(folder / CONFIG_FILE)
+            return told if "data" in told else {}
     return {}
 
 

@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from emote.runs.damage import read_settings
 from emote.runs.find import find_run, list_run_folders, matching_runs
 from emote.runs.metrics_file import MetricsFile
 from emote.runs.run_folder import RunFolder, rank_directory
@@ -181,8 +180,8 @@ def _of_sweep(index: Index) -> Iterable[Result]:
 
 
 def _of_run(run: Path, step: int) -> Result:
-    text = (RunFolder(run).deliverables(step) / "config.yaml").read_text(encoding="utf-8")
-    return Result(run, step, FINISHED, dict(_flat(yaml.safe_load(text))))
+    settings = read_settings(RunFolder(run).deliverables(step) / "config.yaml")
+    return Result(run, step, FINISHED, dict(_flat(settings)))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -12,7 +12,8 @@ class BenchmarkConfig:
     model: str = key("sd15 (its published configuration), or a directory in diffusers' layout", default="sd15")
     arms: list[str] = key(
         "example, example_half, cached, half (what training does), unsynced, adapter_half, fused, channels_last, "
-        "tuned, compiled, graph; text_apart, text_once; or fused+graph, for a rung beside another",
+        "tuned, compiled, graph; text_apart, text_once; or fused+graph, for a rung beside another; of drawing: "
+        "draw_stock (diffusers' pipeline), draw, draw_fast (4 steps with the miniature's speed adapter)",
         default=["example", "half"],
     )
     precision: Precision = key("of the arithmetic; auto: what training would choose", default=Precision.auto)

@@ -14,6 +14,7 @@ from emote.models.single_file import PUBLISHED
 from emote.runs.environment import cap_gpu_memory
 from emote.tools.benchmark.arms import Arm, arm, names
 from emote.tools.benchmark.counts import count
+from emote.tools.benchmark.drawing import DRAWING, time_drawing
 from emote.tools.benchmark.measure import build, free, measure, settings_of
 from emote.tools.benchmark.options import BenchmarkConfig
 from emote.tools.benchmark.record import Record, add_counts, add_timed
@@ -29,8 +30,10 @@ def benchmark(config: BenchmarkConfig) -> int:
     """
     quiet_libraries()
     decision = decide(config.precision, config.device)
+    drawing = [name for name in DRAWING if name in config.arms]
+    config.arms = [name for name in config.arms if name not in DRAWING]
     arms = _arms(config, decision)
-    base = _base(config.model)
+    base = _base(config.model) if arms else Path()
     device = decision.device
     if config.memory_gb is not None and device.type == "cuda":
         cap_gpu_memory(config.memory_gb)
@@ -45,6 +48,10 @@ def benchmark(config: BenchmarkConfig) -> int:
             )
             if config.counts and not turn:
                 done &= record.attempt("counts", partial(count_arm, record, each, base, config.resolution, device))
+    if drawing:
+        act = partial(time_drawing, record, drawing, config.model, config.resolution, device, config.batch_size,
+                      config.rounds)  # fmt: skip
+        done &= record.attempt("drawing", act)
     for line in shares(record.rows):
         print(line)
     return 0 if done else 1
@@ -95,8 +102,8 @@ def _arms(config: BenchmarkConfig, decision: Decision) -> list[Arm]:
             try:
                 found.append(arm(name, precision, batch, config.micro_batch))
             except KeyError:
-                close = nearest(name, names())
-                hint = f"did you mean {close}?" if close else f"there are {', '.join(names())}"
+                close = nearest(name, [*names(), *DRAWING])
+                hint = f"did you mean {close}?" if close else f"there are {', '.join([*names(), *DRAWING])}"
                 raise ConfigError(f"arms has {name}, which is none; {hint}") from None
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emote.config import Precision
+from emote.config import Accelerator, Precision
 from emote.tools.benchmark.arms import Rung, arm, names
 from emote.tools.benchmark.counts import count
 from emote.tools.benchmark.measure import build
@@ -121,3 +121,21 @@ def test_each_row_of_the_ladder_has_one_more_saving() -> None:
     sizes = Counter(len(arm(name, Precision.fp16, 8).rungs) for name in ("cached", "half", "unsynced", "fused"))
     assert sizes == {1: 1, 2: 1, 3: 1, 5: 1}
     assert arm("fused+graph", Precision.fp16, 8).rungs == arm("fused", Precision.fp16, 8).rungs | {Rung.graph}
+
+
+def test_drawing_is_timed_beside_the_stock_pipeline(
+    tiny_sd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emote.tools.benchmark.drawing.STEPS", 2)
+    told = tmp_path / "rows.json"
+    config = BenchmarkConfig(
+        model=str(tiny_sd), arms=["draw", "draw_stock"], device=Accelerator.cpu, batch_size=[2], resolution=32,
+        rounds=2, output=str(told),
+    )  # fmt: skip
+    assert benchmark(config) == 0
+    rows = json.loads(told.read_text())["rows"]
+    assert [row["arm"] for row in rows] == ["draw_stock", "draw"] * 2
+    assert all(0 < row["unet_seconds"] < row["seconds"] for row in rows)
+    assert "batch 2: draw takes" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="did you mean draw_stock"):
+        benchmark(BenchmarkConfig(arms=["draw_stok"]))
