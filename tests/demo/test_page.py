@@ -203,13 +203,19 @@ def test_a_cancel_that_overtakes_its_drawing_stops_it(visit: Session, slowly: Sl
 def test_a_page_that_is_still_loading_wipes_no_notice_away(visit: Session) -> None:
     page = visit()
     held: list[Any] = []
-    page.route(
-        "**/run/predict",
-        lambda route: route.continue_() if route.request.post_data_json["trigger_id"] else held.append(route),
+    loads = page.evaluate(
+        "gradio_config.dependencies.filter(d => d.targets.some(t => t[1] === 'load') && d.backend_fn).map(d => d.id)"
     )
+
+    def hold(route: Any) -> None:
+        held.append(route) if route.request.post_data_json["fn_index"] in loads else route.continue_()
+
+    page.route("**/run/predict", hold)
     page.reload()
-    while len(held) < 2:  # until then a click would be lost
-        page.wait_for_timeout(20)
+    for _ in range(500):  # until all are held a click would be lost
+        if len(held) < len(loads):
+            page.wait_for_timeout(20)
+    assert len(held) == len(loads) > 1
     page.click("#download-slack")
     page.locator("#notice .notice").filter(has_text="the pack is empty").wait_for()
     for route in held:
