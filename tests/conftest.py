@@ -23,6 +23,8 @@ import torch
 
 from emote.config import Config, to_dataclass
 
+torch.set_num_threads(1)  # for fixtures of modules too, which are made before `deterministic`
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY_TOKENS = 32  # one a byte, so room for a short prompt
 

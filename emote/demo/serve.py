@@ -97,6 +97,7 @@ def running(options: DemoOptions) -> Iterator[Demo]:
             GRADIO_TEMP_DIR=str(folder / "files"),  # the only folder that the page may read
             GRADIO_EXAMPLES_CACHE=str(folder / "examples"),
             GRADIO_ANALYTICS_ENABLED="False",
+            HF_HUB_DISABLE_TELEMETRY="1",  # Gradio sets it for the whole process else
             NO_PROXY=f"{os.environ.get('NO_PROXY', os.environ.get('no_proxy', ''))},{HOST}".lstrip(","),
         ):
             yield from _launched(options, folder)

@@ -79,14 +79,23 @@ class Lease:
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S):
             try:
-                if self._read().get("token") != self._mine["token"]:
+                if not self._write_again():
                     if not self._ended.is_set():
                         echo(f"warning: {self.file} was taken over by {_who(self._read())}; stopping, as after Ctrl-C")
                         os.kill(os.getpid(), signal.SIGINT)
                     return
-                self.file.write_text(json.dumps(self._mine), encoding="utf-8")
             except OSError:
                 continue  # a drive that is away for a moment
+
+    def _write_again(self) -> bool:
+        """Return whether the file is still this holder's; never writes to one that took its place meanwhile."""
+        mine = json.dumps(self._mine)
+        with suppress(FileNotFoundError), self.file.open("r+", encoding="utf-8") as file:
+            if file.read() == mine:
+                file.seek(0)
+                file.write(mine)
+                return True
+        return False
 
     def _read(self, file: Path | None = None) -> dict[str, Any]:
         """{} where there is no file, or none that can be read (it is being written)."""

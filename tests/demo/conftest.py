@@ -80,7 +80,11 @@ def visit(demo: Demo, browser: Any) -> Iterator[Callable[..., Any]]:
             page.goto(demo.url)
             page.wait_for_selector(".chip")
             page.click("#more button")
-            page.fill("#steps input[type=number]", "2")
+            for _ in range(100):  # the page may not listen yet
+                page.fill("#steps input[type=number]", "2")
+                page.wait_for_timeout(50)
+                if page.input_value("#steps input[type=range]") == "2":
+                    break
             return page
 
         yield open_page

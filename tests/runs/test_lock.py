@@ -93,9 +93,11 @@ def lease(run: Path) -> Path:
 
 
 def foreign(lease: Path, silent_s: float, **more: Any) -> None:
-    """A lease that another machine has left."""
-    lease.write_text(json.dumps({"process": 4242, "host": "other-vm", "machine": "x", "token": "y", **more}))
-    os.utime(lease, (time.time() - silent_s,) * 2)
+    """A lease that another machine has left, in place of what was there."""
+    new = lease.with_suffix(".new")
+    new.write_text(json.dumps({"process": 4242, "host": "other-vm", "machine": "x", "token": "y", **more}))
+    os.utime(new, (time.time() - silent_s,) * 2)
+    new.replace(lease)
 
 
 @pytest.mark.usefixtures("no_locks")

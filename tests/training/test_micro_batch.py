@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from emote.config import Config, micro_batch
 from emote.data.prepared import scan
+from emote.diffusion.objective import Drawn
 from emote.lora.adapter import adapter_state, trainable
 from emote.models import components
 from emote.models.precision import Decision
@@ -57,13 +57,13 @@ def small_gpu(monkeypatch: pytest.MonkeyPatch, job: Job) -> Callable[[int], list
 
     def make(limit: int) -> list[int]:
         tried: list[int] = []
-        original = job.module.denoising_error
+        original = job.module._training_error
 
-        def error(latents: torch.Tensor, *others: Any) -> torch.Tensor:
-            out_of_memory_above(limit, tried)(len(latents))
-            return original(latents, *others)
+        def error(drawn: Drawn) -> torch.Tensor:
+            out_of_memory_above(limit, tried)(len(drawn.latents_BCHW))
+            return original(drawn)
 
-        monkeypatch.setattr(job.module, "denoising_error", error)
+        monkeypatch.setattr(job.module, "_training_error", error)
         return tried
 
     return make
