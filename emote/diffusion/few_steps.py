@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 FEW = ("lcm", "tcd")  # samplers that are right for such adapters alone
 MOST_OF_FEW = 50  # steps that these samplers have in all
@@ -29,6 +30,11 @@ class FewSteps:
     guidance_scale: float = 1.0
     guidance: tuple[float, float] = (0.0, 1.0)
     eta: float | None = None
+
+    def settings(self, steps: int | None = None) -> dict[str, Any]:
+        """Return what a Request is drawn with. steps: others than the usual ones."""
+        return {"inference_steps": steps or self.steps, "guidance_scale": self.guidance_scale,
+                "scheduler": self.scheduler, "eta": self.eta}  # fmt: skip
 
 
 LCM = FewSteps("latent consistency", "arXiv 2311.05556", "lcm", 4, 1, 8, guidance=(0.0, 2.0))

@@ -46,7 +46,7 @@ SAMPLERS = {
     "ddim": Sampler("DDIMScheduler", "arXiv 2010.02502", "DDIM", None),
     "pndm": Sampler("PNDMScheduler", "arXiv 2202.09778", "PLMS", None, {"skip_prk_steps": True}),
     "unipc": Sampler("UniPCMultistepScheduler", "arXiv 2302.04867", "UniPC", None),
-    # for adapters that draw in a few steps (see emote/inference/few_steps.py)
+    # for adapters that draw in a few steps (see emote/diffusion/few_steps.py)
     "lcm": Sampler("LCMScheduler", "arXiv 2310.04378", "LCM", None),
     "tcd": Sampler("TCDScheduler", "arXiv 2402.19159", "TCD", None),
     "ddim_trailing": Sampler("DDIMScheduler", "arXiv 2305.08891", "DDIM", "SGM Uniform", TRAILING),

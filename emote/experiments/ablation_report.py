@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,9 +16,7 @@ from emote.experiments.ablation_images import AblationImages
 from emote.experiments.variants import Variant
 from emote.runs.metrics_file import MetricsFile
 from emote.sweeps.reports.sheet import draw_sheet
-from emote.util.console import echo
-from emote.util.files import write_json, write_text, write_with
-from emote.util.markdown import interval, signed, table
+from emote.util.markdown import interval, signed, table, write_report
 
 Losses = list[list[float]]  # [seeds, images]
 
@@ -66,16 +65,13 @@ class Report:
         """Write ablation.md, ablation.json and its images, print the first and return its path."""
         to_first, to_last = [step.to_first for step in self.steps], [step.to_last for step in self.steps]
         names = [step.name for step in self.steps]
-        write_json(directory / "ablation.json", self.as_dict())
-        write_with(directory / "ablation.png", lambda path: plot_effects(path, names, to_first, to_last, self.title))
+        images: dict[str, Callable[[Path], None]] = {
+            "ablation.png": lambda path: plot_effects(path, names, to_first, to_last, self.title)
+        }
         if self.looked:
             sheet = draw_sheet(self.looked.sheet)
-            write_with(directory / self.looked.sheet.file, lambda path: sheet.save(path, format="PNG"))
-        text = self.as_markdown()
-        write_text(directory / "ablation.md", text)
-        echo("\n" + text)
-        echo(str(directory / "ablation.md"))
-        return directory / "ablation.md"
+            images[self.looked.sheet.file] = lambda path: sheet.save(path, format="PNG")
+        return write_report(directory, "ablation", self.as_markdown(), self.as_dict(), images)
 
     @property
     def title(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -45,13 +45,7 @@ class Variant:
 
 def read_definition(path: Path) -> Definition:
     """Raises ConfigError where the file is not as conf/ablation.yaml is."""
-    try:
-        told: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"definition must be a YAML file such as conf/ablation.yaml, got {path}: {error}") from error
-    if not isinstance(told, dict) or set(told) != set(KEYS):
-        found = ", ".join(map(str, told)) if isinstance(told, dict) else told
-        raise ConfigError(f"{path} must have the keys {', '.join(KEYS)}, got {found}")
+    told = read_keys(path, KEYS, "conf/ablation.yaml")
     wrong = [name for name, kind in KEYS.items() if not isinstance(told[name], kind) or not told[name]]
     steps = [step for step in told["steps"] if isinstance(step, dict) and len(step) == 1] if not wrong else []
     if wrong or len(steps) != len(told["steps"]):
@@ -60,6 +54,21 @@ def read_definition(path: Path) -> Definition:
     if pairs[0][1] is not None or not all(change for _, change in pairs[1:]):
         raise ConfigError(f"{path}: the first step changes nothing and each other one a key, got {dict(pairs)}")
     return Definition(told["experiment"], [int(seed) for seed in told["seeds"]], list(told["words"]), pairs)
+
+
+def read_keys(path: Path, keys: Collection[str], example: str) -> dict[str, Any]:
+    """Return what a definition in YAML says. example: a file that is right.
+
+    Raises ConfigError where it is no YAML, or has other keys.
+    """
+    try:
+        told: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"definition must be a YAML file such as {example}, got {path}: {error}") from error
+    if not isinstance(told, dict) or set(told) != set(keys):
+        found = ", ".join(map(str, told)) if isinstance(told, dict) else told
+        raise ConfigError(f"{path} must have the keys {', '.join(keys)}, got {found}")
+    return told
 
 
 def variants(definition: Definition, words: list[str], seeds: list[int]) -> list[Variant]:

@@ -128,8 +128,7 @@ def settings_at(options: Options, adapter: Adapter | None, beside: Adapter | Non
     """
     few = adapter.few_steps if adapter else None
     if few:
-        own: dict[str, Any] = {"inference_steps": few.steps, "guidance_scale": few.guidance_scale,
-                               "scheduler": few.scheduler, "eta": few.eta}  # fmt: skip
+        own = few.settings()
     else:
         alike = adapter or beside
         guided = alike is not None and (not alike.few_steps or alike.guidance_scale > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from emote.config import key
 from emote.inference.request import Request
 from emote.inference.resolve_adapter import ADAPTER_FILE, CONFIG_FILE, Adapter, find_adapter
+from emote.runs.damage import read_settings, read_state
 from emote.util.files import write_text
 
 if TYPE_CHECKING:
@@ -101,8 +103,7 @@ def draw_sheet(adapter: Adapter) -> Image.Image:
               for seed, prompt in enumerate(adapter.prompts)]  # fmt: skip
     image_generator.use(adapter)
     columns = [image_generator.draw([
-        replace(one, inference_steps=steps, guidance_scale=few.guidance_scale, scheduler=few.scheduler, lora_scale=1.0)
-        for one in wanted
+        replace(one, lora_scale=1.0, **few.settings(steps)) for one in wanted
     ]) for steps in STEPS]  # fmt: skip
     names = [f"{steps} step{'s' if steps > 1 else ''}" for steps in STEPS]
     return variants_sheet(
@@ -118,23 +119,13 @@ def draw_sheet(adapter: Adapter) -> Image.Image:
 
 def card(adapter: Adapter, file: Path, words: list[str]) -> str:
     """Return README.md, from the run's own summary and configuration."""
-    import json
-
-    import yaml
-
     from emote.lora.adapter_file import open_adapter
 
     step = adapter.file.parent
-    config = yaml.safe_load((step / CONFIG_FILE).read_text(encoding="utf-8"))
-    summary = json.loads((step / "summary.json").read_text(encoding="utf-8"))
+    config, summary = read_settings(step / CONFIG_FILE), read_state(step / "summary.json")
     trainer, options = config["trainer"], config["trainer"]["options"]["lcm"]
     shapes = open_adapter(file).header.shapes.values()
-    parameters = 0
-    for _, shape in shapes:
-        count = 1
-        for side in shape:
-            count *= side
-        parameters += count
+    parameters = sum(math.prod(shape) for _, shape in shapes)
     return CARD.format(
         rank=config["lora"]["rank"], parameters=parameters, size_mb=file.stat().st_size / 1e6, fewest=STEPS[1],
         most=STEPS[-1], base_steps=BASE_STEPS, words=f" train=[{', '.join(words)}]" if words else "",

@@ -1,8 +1,12 @@
-"""Tables and numbers as Markdown has them."""
+"""Tables and numbers as Markdown has them, and reports that are made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from emote.util.console import echo
+from emote.util.files import write_json, write_text, write_with
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -25,3 +29,20 @@ def percent(value: float) -> str:
 
 def interval(ends: Sequence[float] | None) -> str:
     return f"{signed(ends[0])} to {signed(ends[1])}" if ends else "–"
+
+
+def write_report(
+    directory: Path, name: str, text: str, facts: object, images: Mapping[str, Callable[[Path], None]]
+) -> Path:
+    """Write <name>.json, the images and <name>.md, print the last and its path, and return the path.
+
+    facts: for JSON. images: what writes each, by its file's name.
+    """
+    write_json(directory / f"{name}.json", facts)
+    for file, write in images.items():
+        write_with(directory / file, write)
+    report = directory / f"{name}.md"
+    write_text(report, text)
+    echo("\n" + text)
+    echo(str(report))
+    return report

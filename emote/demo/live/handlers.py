@@ -125,8 +125,7 @@ class LiveHandlers:
         adapter = mixed([*used.parts, (speed, 1.0)]) if used else speed
         wanted = Request(
             prompt=in_template(words, choice.template), seed=int(seed or 0), width=choice.side_px,
-            height=choice.side_px, inference_steps=few.steps, guidance_scale=few.guidance_scale,
-            scheduler=few.scheduler, eta=few.eta,
+            height=choice.side_px, **few.settings(),
         )  # fmt: skip
         return Typed(words, choice, adapter, wanted, cancelled)
 

@@ -17,9 +17,7 @@ from emote.evaluation.several import difference
 from emote.experiments.comparison.nested import ALONE, WAYS, NestedOptions
 from emote.experiments.comparison.rows import mean, seconds_of
 from emote.util.charts import COLOURS, GREY, new_figure, save_png
-from emote.util.console import echo
-from emote.util.files import write_json, write_text, write_with
-from emote.util.markdown import interval, signed, table
+from emote.util.markdown import interval, signed, table, write_report
 from emote.util.units import readable_seconds
 
 ByRank = Mapping[int, Sequence[Sequence[float]]]  # of each rank [seeds, images]
@@ -40,13 +38,8 @@ class NestedReport:
 
     def write(self, directory: Path) -> Path:
         """Write nested.md, nested.json and nested.png, print the first and return its path."""
-        write_json(directory / "nested.json", self.as_dict())
-        write_with(directory / "nested.png", self._draw)
         text = "\n".join(self._markdown())
-        write_text(directory / "nested.md", text)
-        echo("\n" + text)
-        echo(str(directory / "nested.md"))
-        return directory / "nested.md"
+        return write_report(directory, "nested", text, self.as_dict(), {"nested.png": self._draw})
 
     @property
     def command(self) -> str:

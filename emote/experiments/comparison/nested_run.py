@@ -31,13 +31,12 @@ def compare_nested(options: NestedOptions, words: list[str]) -> Path:
     delivered = run_all(planned)
     judge = Judge(planned[0].config)
     losses: dict[str, dict[int, list[list[float]]]] = {}
+    runs: dict[str, list[Path]] = {}
     for number, (variant, path) in enumerate(zip(planned, delivered, strict=True), 1):
         for rank, found in _scores(judge, variant, path).items():
             losses.setdefault(way_of(variant), {}).setdefault(rank, []).append(found)
-        echo(f"scored {number} of {len(planned)}: {variant.name}, seed {variant.seed}")
-    runs: dict[str, list[Path]] = {}
-    for variant, path in zip(planned, delivered, strict=True):
         runs.setdefault(way_of(variant), []).append(path)
+        echo(f"scored {number} of {len(planned)}: {variant.name}, seed {variant.seed}")
     report = NestedReport(options, words, planned[0].config, judge.base, judge.concepts, losses, runs)
     return report.write(Path(options.output) if options.output else Path(planned[0].config.run.dir) / "nested")
 

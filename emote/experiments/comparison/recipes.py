@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from emote.config import key
 from emote.evaluation.images.jackknife import Estimate
 from emote.experiments.comparison.rows import Row, plan_rows
-from emote.experiments.variants import Variant
+from emote.experiments.variants import Variant, read_keys
 from emote.util.errors import ConfigError
 from emote.util.hints import not_one_of
 from emote.util.places import CONF
@@ -115,13 +113,7 @@ def chosen_rows(rows: list[Row], names: Sequence[str]) -> list[Row]:
 
 def read_definition(path: Path) -> Definition:
     """Raises ConfigError where the file is not as conf/recipes.yaml is."""
-    try:
-        told: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"definition must be a YAML file such as conf/recipes.yaml, got {path}: {error}") from error
-    if not isinstance(told, dict) or set(told) != set(KEYS):
-        names = ", ".join(map(str, told)) if isinstance(told, dict) else told
-        raise ConfigError(f"{path} must have the keys {', '.join(KEYS)}, got {names}")
+    told = read_keys(path, KEYS, "conf/recipes.yaml")
     for name, kind in KEYS.items():
         if not isinstance(told[name], kind) or not told[name]:
             raise ConfigError(f"{path}: {name} must be written as in conf/recipes.yaml, got {told[name]}")

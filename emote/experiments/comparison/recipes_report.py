@@ -9,9 +9,7 @@ from typing import Any
 
 from emote.experiments.comparison.recipes import BASELINE, Measured, SetResult
 from emote.util.charts import BLUE, GREY, RED, new_figure, save_png
-from emote.util.console import echo
-from emote.util.files import write_json, write_text, write_with
-from emote.util.markdown import interval, signed, table
+from emote.util.markdown import interval, signed, table, write_report
 
 ABOUT = (
     "Held-out loss, lower is better, of every adapter on one base in float32. Differences are to the recipe, paired by "
@@ -31,13 +29,8 @@ class RecipesReport:
 
     def write(self, directory: Path) -> Path:
         """Write recipes.md, recipes.json and recipes.png, print the first and return its path."""
-        write_json(directory / "recipes.json", self.as_dict())
-        write_with(directory / "recipes.png", self._draw)
         text = "\n".join(self._markdown())
-        write_text(directory / "recipes.md", text)
-        echo("\n" + text)
-        echo(str(directory / "recipes.md"))
-        return directory / "recipes.md"
+        return write_report(directory, "recipes", text, self.as_dict(), {"recipes.png": self._draw})
 
     def as_dict(self) -> dict[str, Any]:
         return {"command": self.command, "rows": dict(self.changes), "sets": [_as_dict(each) for each in self.results]}

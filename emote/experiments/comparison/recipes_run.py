@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from emote.experiments.comparison.recipes import (
     BASELINE,
@@ -22,7 +22,7 @@ from emote.experiments.comparison.recipes import (
     read_definition,
     sets_of,
 )
-from emote.experiments.comparison.rows import Row, with_experiment
+from emote.experiments.comparison.rows import Row, mean, step_seconds, with_experiment
 from emote.experiments.variants import Variant
 from emote.util.errors import ConfigError
 from emote.util.hints import not_one_of
@@ -64,13 +64,9 @@ def compare_recipes(options: RecipesOptions, words: list[str]) -> Path:
 
 def measure(stage: Stage, name: str, planned: Sequence[Variant], rows: Sequence[Row]) -> SetResult:
     """Train and score what is missing of one set, and compare every row with the recipe."""
-    from statistics import fmean
-
     from emote.evaluation.several import difference, holm
     from emote.experiments.ablate import run_all
     from emote.experiments.adapter_eval import Judge
-    from emote.experiments.comparison.rows import mean
-    from emote.runs.metrics_file import MetricsFile
     from emote.util.console import echo
 
     echo(f"\n{stage.name}: {name}, {len(rows)} rows and the recipe, seeds {', '.join(map(str, stage.seeds))}")
@@ -80,8 +76,7 @@ def measure(stage: Stage, name: str, planned: Sequence[Variant], rows: Sequence[
     seconds: dict[str, list[float]] = {}
     for variant, path in zip(planned, delivered, strict=True):
         losses.setdefault(variant.name, []).append(judge.score(variant.config, path))
-        steps = MetricsFile(path / "metrics.csv").rows()
-        seconds.setdefault(variant.name, []).append(median(row["seconds"] for row in steps if "seconds" in row))
+        seconds.setdefault(variant.name, []).append(median(step_seconds(path)))
     changes = [difference(losses[BASELINE], losses[row.name], judge.concepts) for row in rows]
     corrected = holm([change.p_value for change in changes])
     return SetResult(

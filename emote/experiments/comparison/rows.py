@@ -59,8 +59,13 @@ def seconds_of(path: Path) -> float:
 
     What else the machine did for a while is left out.
     """
-    seconds = [row["seconds"] for row in MetricsFile(path / "metrics.csv").rows() if "seconds" in row]
+    seconds = step_seconds(path)
     return len(seconds) * median(seconds) if seconds else 0.0
+
+
+def step_seconds(path: Path) -> list[float]:
+    """Return the seconds of each step that led to a step count's deliverables."""
+    return [row["seconds"] for row in MetricsFile(path / "metrics.csv").rows() if "seconds" in row]
 
 
 def mean(losses: Sequence[Sequence[float]]) -> float:

@@ -87,8 +87,7 @@ class Plan:
         few = adapter.few_steps if adapter and scale else None
         how: dict[str, Any] = {"inference_steps": self.options.inference_steps, "guidance_scale": guidance_scale}
         if few:  # a speed adapter is drawn with its own few steps; what it is compared with, as ever
-            how = {"inference_steps": self.options.few_steps or few.steps, "guidance_scale": few.guidance_scale,
-                   "scheduler": few.scheduler, "eta": few.eta}  # fmt: skip
+            how = few.settings(self.options.few_steps)
         return Request(
             prompt=caption, seed=noise_seed(caption, number, self.options.seed), width=self.data.resolution,
             height=self.data.resolution, lora_scale=scale, **how,

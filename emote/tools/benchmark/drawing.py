@@ -1,8 +1,8 @@
 """Seconds to draw: by the stock pipeline and by what draws here, same model, adapter, prompt, steps and guidance.
 
 Times are from the words to the images on the host; CPU time, of all threads, is what others' work on the machine does
-not change. An adapter of rank 8 with small random numbers stands for a trained
-one: what it costs does not depend on them.
+not change. An adapter of rank 8 with small random numbers stands for a trained one: what it costs does not depend on
+them.
 """
 
 from __future__ import annotations
@@ -110,8 +110,7 @@ def _ours(model: str, adapter: Adapter, pixels: int, device: torch.device) -> Dr
     wanted = Request(prompt=PROMPT, seed=0, width=pixels, height=pixels, inference_steps=STEPS,
                      guidance_scale=GUIDANCE, scheduler=SCHEDULER)  # fmt: skip
     if few:
-        wanted = replace(wanted, inference_steps=few.steps, guidance_scale=few.guidance_scale, scheduler=few.scheduler,
-                         eta=few.eta)  # fmt: skip
+        wanted = replace(wanted, **few.settings())
 
     def draw(count: int) -> float:
         with _timed(image_generator.unet, device) as seconds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch.utils.data import DataLoader, Dataset
 
-from emote.config import Accelerator, AdapterDtype, Init, LoraConfig, TrainerConfig
+from emote.config import TrainerConfig
 from emote.lora.adapter import attach, trainable
 from emote.models import components
 from emote.models.precision import Decision
 from emote.tools.benchmark.base import fill_randomly
+from emote.tools.benchmark.measure import lora_config
+from emote.tools.benchmark.measure import trainer_config as recipe
 from emote.tools.gpu_check.findings import NOT_FUSED, CheckConfig, Measured
 from emote.training.module import LoraModule
 from emote.training.precision import ScaledFloat32Adapter, precision_plugin
@@ -37,7 +40,7 @@ ATTENTION = {
 def measure(config: CheckConfig, decision: Decision, base: Path) -> Measured:
     """Train the UNet of a configuration, with random weights and an adapter of rank 4, on random rows."""
     device = decision.device
-    lora = LoraConfig(4, 4.0, 0.0, "attention", Init.gaussian, AdapterDtype.float32, 0, None, "lora", nested=[])
+    lora = lora_config()
     work = count_work(base, lora, config.resolution, config.batch_size, decision.frozen)
     unet = components.build_empty(UNet2DConditionModel, base, "unet", decision.frozen)
     unet = fill_randomly(unet.to_empty(device=device)).eval()
@@ -145,11 +148,4 @@ def _named(operations: Iterable[str]) -> str:
 
 def trainer_config(config: CheckConfig) -> TrainerConfig:
     """The reported run's recipe, at the size that is checked."""
-    return TrainerConfig(
-        max_steps=config.max_steps, batch_size=config.batch_size, optimizer="adamw", learning_rate=1e-4,
-        lora_plus_ratio=None, objective="mse", loss_weighting="min_snr", schedule="constant",
-        schedule_steps=config.max_steps, warmup_steps=0, betas=[0.9, 0.999], epsilon=1e-8, weight_decay=1e-2,
-        max_grad_norm=1.0, snr_gamma=None, caption_dropout=0.0, precision=config.precision,
-        accelerator=Accelerator.auto, devices=1, max_micro_batch=config.batch_size, num_workers=1,
-        gradient_checkpointing=False, compile=False, noise_offset=0.0, background_weight=1.0, ema_decay=None,
-    )  # fmt: skip
+    return replace(recipe(config.batch_size, config.max_steps), precision=config.precision)

@@ -109,9 +109,9 @@ def _work_once(config: Config, base: Path, dtype: torch.dtype) -> Work:
     def count() -> Work:
         return count_work(base, config.lora, *shape)
 
-    files = [file.read_text(encoding="utf-8") for file in sorted(base.glob("*/config.json"))]
     if config.lora.init_from:  # another file may lie there by now
         return count()
+    files = [file.read_text(encoding="utf-8") for file in sorted(base.glob("*/config.json"))]
     return memoize(f"work of {base} {files} {config.lora} {shape}", count)
 
 
